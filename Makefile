@@ -1,0 +1,86 @@
+# make demo    the example: a pipeline on four real fields
+# make test    everything that must hold: style, types, floors, documentation, tests with their coverage
+# make help    the other words
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# worker processes of pytest
+JOBS ?= 2
+PYTEST_OPTIONS ?=
+# PROGRAM=DEBIAN_PACKAGE, what the tests need beside Python
+TEST_PROGRAMS := dot=graphviz git=git ps=procps
+COVERAGE_FLOOR := 90
+CORE_COVERAGE_FLOOR := 95
+
+METADATA := pyproject.toml setup.py pipelet/_version.py
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint docs pytest programs clean
+
+help:
+	@echo "make demo    install into $(VENV) and run the example in examples/fft"
+	@echo "make test    install what the tests need, then run everything"
+	@echo "make lint    style, types and floors only"
+	@echo "make docs    the documentation as web pages"
+	@echo "make pytest  the tests alone; PYTEST_OPTIONS='test/unit -k dot' chooses some"
+	@echo "make clean   remove all that was built, also $(VENV); results of pipelines stay"
+	@echo "make PYTHON=/path/to/python3 WORD takes another Python; it counts when $(VENV) is made"
+
+demo: $(VENV)/.engine
+	@echo "==> Running the example in examples/fft with two processes"
+	@cd examples/fft && ../../$(BIN)/python main.py -p 2
+	@echo
+	@echo "==> Done. Look at examples/fft/contact_sheet.png; the products are in the tree below examples/fft."
+	@echo "    Then change sigma in examples/fft/mkgauss.py and type 'make demo' again: only what must be is computed."
+
+test: programs $(VENV)/.test
+	@$(MAKE) --no-print-directory lint docs pytest
+
+lint: $(VENV)/.test
+	@echo "==> Style: ruff"
+	@$(BIN)/python -m ruff check --quiet .
+	@echo "==> Types: mypy --strict"
+	@$(BIN)/python -m mypy --strict pipelet
+	@echo "==> Floors: import-linter"
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/.test
+	@echo "==> Documentation: sphinx, warnings are errors"
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "    docs/_build/html/index.html"
+
+pytest: $(VENV)/.test
+	@echo "==> Tests: pytest with $(JOBS) processes"
+	@rm -f .coverage .coverage.*
+ifeq ($(strip $(PYTEST_OPTIONS)),)
+	@$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=
+	@echo "==> Coverage: at least $(COVERAGE_FLOOR) % of all, $(CORE_COVERAGE_FLOOR) % of the core"
+	@$(BIN)/python -m coverage report --fail-under=$(COVERAGE_FLOOR)
+	@$(BIN)/python -m coverage report --include='*/pipelet/core/*' --fail-under=$(CORE_COVERAGE_FLOOR)
+else
+	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+endif
+
+programs:
+	@tools/ensure-programs $(TEST_PROGRAMS)
+
+clean:
+	@echo "==> Removing what was built"
+	@rm -rf $(VENV) build dist *.egg-info docs/_build htmlcov .coverage .coverage.* \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@echo "==> Making the virtual environment $(VENV)"
+	@tools/make-venv "$(PYTHON)" $(VENV)
+
+$(VENV)/.engine: $(METADATA) | $(BIN)/python
+	@echo "==> Installing Pipelet into $(VENV)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(METADATA) | $(BIN)/python
+	@echo "==> Installing Pipelet and what its tests need into $(VENV)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,docs]'
+	@touch $@ $(VENV)/.engine

@@ -1,0 +1,57 @@
+"""Pipelet: from a graph of scripts to versioned products on disk.
+
+The names below can be imported from here or from the module that holds them. Nothing is loaded before it is asked for,
+so ``import pipelet`` takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from pipelet._version import __version__
+
+# type checkers know this name; taking it from typing would cost as much as all the rest
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pipelet.environment import Environment, EnvironmentBase
+    from pipelet.errors import PipeletError
+    from pipelet.launchers import launch_ccage_worker_2, launch_interactive, launch_pbs, launch_process
+    from pipelet.pipeline import Pipeline
+    from pipelet.utils import rebuild_db_from_disk
+
+__all__ = [
+    "Environment",
+    "EnvironmentBase",
+    "PipeletError",
+    "Pipeline",
+    "__version__",
+    "launch_ccage_worker_2",
+    "launch_interactive",
+    "launch_pbs",
+    "launch_process",
+    "rebuild_db_from_disk",
+]
+
+_HOMES = {
+    "Environment": "pipelet.environment",
+    "EnvironmentBase": "pipelet.environment",
+    "PipeletError": "pipelet.errors",
+    "Pipeline": "pipelet.pipeline",
+    "launch_ccage_worker_2": "pipelet.launchers",
+    "launch_interactive": "pipelet.launchers",
+    "launch_pbs": "pipelet.launchers",
+    "launch_process": "pipelet.launchers",
+    "rebuild_db_from_disk": "pipelet.utils",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pipelet' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next look finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
