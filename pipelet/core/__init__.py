@@ -1,0 +1,1 @@
+"""The pure part: text to graph, outputs to inputs, facts to decisions. No file, clock, process or database."""

@@ -1,0 +1,270 @@
+"""What must run, and why: the one decision that a run, its explanation and the status pages share.
+
+Everything that the decision rests on comes in as arguments. The rules, for one input that is wanted:
+
+* no record of it: it runs (`Action.NEW`);
+* its record failed, was cut short, or lost its data: it runs again in its place (`Action.RERUN`);
+* it is done, but a parent task that it ran with has a newer version, or it looked at its parents and they are others
+  now: it runs as a new version (`Action.REPLACE`), unless an older version had exactly the wanted parents, which then
+  becomes current again (`Action.REVIVE`);
+* otherwise it is taken from disk (`Action.REUSE`), and its recorded parents follow (`Action.UPDATE`).
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pipelet.core.model import PHANTOM, Status, Wanted
+from pipelet.core.parents import Parents, encode_parents
+
+
+class Action(enum.Enum):
+    """What happens to a wanted task."""
+
+    REUSE = "taken from disk"
+    UPDATE = "taken from disk, with other parents"
+    REVIVE = "an older version becomes current again"
+    RERUN = "runs again in its place"
+    NEW = "runs for the first time"
+    REPLACE = "runs as a new version"
+    SKIP = "failed before and was set aside"
+
+    @property
+    def runs(self) -> bool:
+        """Whether a worker will have something to do."""
+        return self in (Action.RERUN, Action.NEW, Action.REPLACE)
+
+
+class Reason(enum.Enum):
+    """Why a task runs."""
+
+    NEW = "new input"
+    FAILED = "failed before"
+    INTERRUPTED = "did not end"
+    MISSING = "data missing on disk"
+    SUPERSEDED = "a parent task has a newer version"
+    PARENTS = "it looked at its parent tasks, and they are others now"
+
+
+class Record(NamedTuple):
+    """What the database and the tree know of one version of a task."""
+
+    id: int
+    status: Status
+    current: bool  #: not superseded by a newer version
+    present: bool  #: its data directory is on disk, or it has none
+    parents: str  #: text of its parents (`pipelet.core.parents`)
+    asked: Asked | None = None  #: what it looked at beyond its input
+    aside: bool = False  #: failed, and not to be tried again
+
+
+class Asked(NamedTuple):
+    """What a task looked at beyond its input.
+
+    ``parents`` are names of direct parents; ``ancestors`` and ``everything`` map further ancestors to the name of the
+    set of tasks that the task saw: those in its line, or all of that segment (`glob_seg`).
+    """
+
+    parents: tuple[str, ...] = ()
+    ancestors: tuple[tuple[str, str], ...] = ()
+    everything: tuple[tuple[str, str], ...] = ()
+
+    def to_text(self) -> str | None:
+        """The text that the database holds; ``None`` when nothing was asked for."""
+        parts = {
+            "parents": list(self.parents),
+            "ancestors": dict(self.ancestors),
+            "everything": dict(self.everything),
+        }
+        parts = {name: part for name, part in parts.items() if part}
+        return json.dumps(parts, sort_keys=True, separators=(",", ":")) if parts else None
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Asked | None:
+        """The inverse of `to_text`."""
+        if not text:
+            return None
+        parts = json.loads(text)
+        return cls(
+            tuple(sorted(parts.get("parents", ()))),
+            tuple(sorted(parts.get("ancestors", {}).items())),
+            tuple(sorted(parts.get("everything", {}).items())),
+        )
+
+
+class Decision(NamedTuple):
+    """What happens to one wanted task that is not simply taken from disk."""
+
+    position: int  #: its place among the wanted
+    wanted: Wanted
+    action: Action
+    task: int  #: the record that is acted on; 0 where a new one is made
+    replaces: int  #: the version that is superseded by it, or 0
+    parents: str
+    reason: Reason | None = None
+
+
+class Facts(NamedTuple):
+    """What the decision on a segment rests on, beside its wanted inputs."""
+
+    parent_names: tuple[str, ...]
+    #: Versions by input digest.
+    records: Mapping[bytes, Sequence[Record]]
+    #: Whether a task has been superseded by a newer version of itself.
+    is_superseded: Callable[[int], bool]
+    #: ids behind a text of parents.
+    decode: Callable[[str], Parents]
+    #: Name of the set of tasks of an ancestor in the line of these parents.
+    line_of: Callable[[str, Parents], str]
+    #: Name of the set of all wanted tasks of an ancestor.
+    all_of: Callable[[str], str]
+
+
+class SegmentPlan(NamedTuple):
+    """The decisions on all wanted tasks of a segment."""
+
+    #: For each wanted task in order the id of its record, 0 where one is yet to be made.
+    ids: list[int]
+    decisions: list[Decision]
+    task_sets: dict[str, Parents]
+
+    def count(self, *actions: Action) -> int:
+        """How many decisions are one of these actions."""
+        return sum(decision.action in actions for decision in self.decisions)
+
+    @property
+    def to_run(self) -> list[Decision]:
+        """The decisions that give a worker something to do."""
+        return [decision for decision in self.decisions if decision.action.runs]
+
+    @property
+    def reused(self) -> int:
+        """How many tasks are taken from disk."""
+        others = self.count(Action.RERUN, Action.NEW, Action.REPLACE, Action.SKIP)
+        return len(self.ids) - others
+
+
+def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
+    """Decide for each wanted task of a segment what happens to it.
+
+    Parameters
+    ----------
+    wanted
+        The inputs, in order (`pipelet.core.multiplex.expand`, or what was pushed).
+    facts
+        What is on record.
+
+    Returns
+    -------
+    SegmentPlan
+        Its ``decisions`` leave out the tasks that are taken from disk as they are.
+    """
+    plan = SegmentPlan([], [], {})
+    ids, decisions, records = plan.ids, plan.decisions, facts.records
+    for index, item in enumerate(wanted):
+        parents = encode_parents(item.parents, plan.task_sets)
+        versions = records.get(item.digest)
+        if versions is None:
+            ids.append(0)
+            decisions.append(Decision(index, item, Action.NEW, 0, 0, parents, Reason.NEW))
+            continue
+        first = versions[0]
+        if (
+            first.current
+            and first.status is Status.DONE
+            and first.present
+            and first.parents == parents
+            and first.asked is None
+        ):
+            ids.append(first.id)
+            continue
+        decision = _choose(index, item, parents, versions, facts)
+        ids.append(decision.task)
+        if decision.action is not Action.REUSE:
+            decisions.append(decision)
+    return plan
+
+
+def _choose(index: int, item: Wanted, parents: str, versions: Sequence[Record], facts: Facts) -> Decision:
+    """The decision on an input that has records."""
+    current = next((record for record in versions if record.current), None)
+    stale = None if current is None else stale_reason(current, item, parents, facts)
+    if current is not None and stale is None and current.status is Status.DONE and current.present:
+        action = Action.REUSE if current.parents == parents else Action.UPDATE
+        return Decision(index, item, action, current.id, 0, parents)
+    replaces = 0 if current is None else current.id
+    for record in sorted(versions, key=lambda version: -version.id):
+        if record is not current and _serves(record, item, parents, facts):
+            return Decision(index, item, Action.REVIVE, record.id, replaces, parents)
+    if current is None:
+        return Decision(index, item, Action.NEW, 0, 0, parents, Reason.NEW)
+    if current.status is Status.FAILED:
+        action = Action.SKIP if current.aside else Action.RERUN
+        return Decision(index, item, action, current.id, 0, parents, Reason.FAILED)
+    if current.status is not Status.DONE:
+        return Decision(index, item, Action.RERUN, current.id, 0, parents, Reason.INTERRUPTED)
+    if stale is not None:
+        return Decision(index, item, Action.REPLACE, 0, current.id, parents, stale)
+    return Decision(index, item, Action.RERUN, current.id, 0, parents, Reason.MISSING)
+
+
+def _serves(record: Record, item: Wanted, parents: str, facts: Facts) -> bool:
+    """Whether an older version is just what is wanted now."""
+    return (
+        record.status is Status.DONE
+        and record.present
+        and record.parents == parents
+        and not _looked_elsewhere(record, item, facts)
+    )
+
+
+def stale_reason(record: Record, item: Wanted, parents: str, facts: Facts) -> Reason | None:
+    """Why a done task has to run again as a new version, or ``None``.
+
+    Parameters
+    ----------
+    record
+        The current version.
+    item, parents
+        The input as it is wanted now, and the text of its parents.
+    facts
+        What is on record.
+    """
+    if record.parents != parents:
+        before = facts.decode(record.parents)
+        changed = [
+            place
+            for place in range(max(len(before), len(item.parents)))
+            if _entry(before, place) != _entry(item.parents, place)
+        ]
+        gone = (task for place in changed for task in set(_entry(before, place)) - set(_entry(item.parents, place)))
+        if any(facts.is_superseded(task) for task in gone):
+            return Reason.SUPERSEDED
+        if any(_depends_on(record, item, place, facts.parent_names) for place in changed):
+            return Reason.PARENTS
+    return Reason.PARENTS if _looked_elsewhere(record, item, facts) else None
+
+
+def _entry(parents: Parents, place: int) -> tuple[int, ...]:
+    return parents[place] if place < len(parents) else ()
+
+
+def _depends_on(record: Record, item: Wanted, place: int, names: tuple[str, ...]) -> bool:
+    """Whether the result may rest on which tasks of this parent there are."""
+    if item.group is not None or place >= len(names):
+        return True
+    element = item.elements[place] if place < len(item.elements) else None
+    from_nowhere = element is not None and element.task == PHANTOM
+    return from_nowhere or (record.asked is not None and names[place] in record.asked.parents)
+
+
+def _looked_elsewhere(record: Record, item: Wanted, facts: Facts) -> bool:
+    """Whether the further ancestors that the task looked at are others now."""
+    if record.asked is None:
+        return False
+    return any(facts.line_of(name, item.parents) != seen for name, seen in record.asked.ancestors) or any(
+        facts.all_of(name) != seen for name, seen in record.asked.everything
+    )
