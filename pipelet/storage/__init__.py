@@ -1,0 +1,19 @@
+"""The tree on disk: every path, atomic writes, the journals of tasks, the lock of a prefix. No SQL."""
+
+from __future__ import annotations
+
+from pipelet.storage.journal import Journal
+from pipelet.storage.lock import PrefixLock
+from pipelet.storage.processes import process_start
+from pipelet.storage.taskfiles import glob_products, make_task_directory, products
+from pipelet.storage.tree import Tree
+
+__all__ = [
+    "Journal",
+    "PrefixLock",
+    "Tree",
+    "glob_products",
+    "make_task_directory",
+    "process_start",
+    "products",
+]
