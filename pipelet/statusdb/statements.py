@@ -1,0 +1,102 @@
+"""Every SQL statement on the tables, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipelet.core.model import Status
+from pipelet.statusdb.rows import InstanceRow, TaskRow
+
+_INSTANCE_COLUMNS = ", ".join(InstanceRow._fields)
+_TASK_COLUMNS = ", ".join(TaskRow._fields)
+
+SELECT_INSTANCES = f"SELECT {_INSTANCE_COLUMNS} FROM instance ORDER BY created DESC, id DESC"
+SELECT_INSTANCES_OF = f"SELECT {_INSTANCE_COLUMNS} FROM instance WHERE segment = ? ORDER BY created DESC, id DESC"
+SELECT_INSTANCE_BY_KEY = f"SELECT {_INSTANCE_COLUMNS} FROM instance WHERE key = ?"
+SELECT_INSTANCE_BY_ID = f"SELECT {_INSTANCE_COLUMNS} FROM instance WHERE id = ?"
+SELECT_TASK = f"SELECT {_TASK_COLUMNS} FROM task WHERE id = ?"
+_TASK_PAGE = f"""
+SELECT {_TASK_COLUMNS} FROM task
+WHERE instance = ? AND id > ? AND current BETWEEN ? AND ?{{}} ORDER BY id LIMIT ?"""
+#: The status stands in the text, not as an argument: only so SQLite sees that the partial index will do.
+SELECT_TASK_PAGE: Mapping[Status | None, str] = {
+    None: _TASK_PAGE.format(""),
+    **{status: _TASK_PAGE.format(f" AND status = {status.value}") for status in Status},
+}
+SELECT_PLAN_PAGE = """
+SELECT id, digest, status, current, place, text, parents, asked, aside, output IS NULL
+FROM task WHERE instance = ? AND id > ? ORDER BY id LIMIT ?"""
+SELECT_OUTPUT_PAGE = f"""
+SELECT id, id, output, digests, texts FROM task
+WHERE instance = ? AND id > ? AND current = 1 AND status = {Status.DONE.value} ORDER BY id LIMIT ?"""
+# CROSS JOIN: SQLite keeps that order of the tables, so that rows come in the order of the list.
+SELECT_OUTPUTS_LISTED = f"""
+SELECT listed.key, task.id, output, digests, texts FROM json_each(?) AS listed CROSS JOIN task ON task.id = listed.value
+WHERE instance = ? AND status = {Status.DONE.value}"""
+SELECT_PARAMS = """
+SELECT task, name, value, text, exposed FROM param
+WHERE task IN (SELECT value FROM json_each(?)) ORDER BY task, name"""
+SELECT_TAGS = "SELECT instance, tag FROM tag"
+SELECT_TALLY = "SELECT instance, status, n FROM tally ORDER BY instance, status"
+SELECT_TALLY_OF = """
+SELECT instance, status, n FROM tally
+WHERE instance IN (SELECT value FROM json_each(?)) ORDER BY instance, status"""
+SELECT_TASK_SET = "SELECT ids FROM task_set WHERE digest = ?"
+SELECT_USERS = "SELECT name, level FROM user ORDER BY name"
+SELECT_USER = "SELECT hash, level FROM user WHERE name = ?"
+
+# The event of a task carries the fields of its row in order, but the instance: that is the last argument.
+TASK_EVENT_FIELDS = tuple(name for name in TaskRow._fields if name != "instance")
+_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in TaskRow._fields if name != "id")
+
+UPSERT_TASK = f"""
+INSERT INTO task ({", ".join(TASK_EVENT_FIELDS)}, instance) VALUES ({", ".join("?" * len(TaskRow._fields))})
+ON CONFLICT (id) DO UPDATE SET {_UPDATES}"""
+SELECT_STATES = """
+SELECT id, instance, status, current FROM task WHERE id IN (SELECT value FROM json_each(?))"""
+UPDATE_STATUS = "UPDATE task SET status = ? WHERE id = ?"
+UPDATE_CURRENT = "UPDATE task SET current = ? WHERE id = ?"
+#: The events that set one column of a task and nothing else.
+UPDATE_COLUMN: Mapping[str, str] = {
+    "parents": "UPDATE task SET parents = ? WHERE id = ?",
+    "asked": "UPDATE task SET asked = ? WHERE id = ?",
+    "aside": "UPDATE task SET aside = ? WHERE id = ?",
+    "place": "UPDATE task SET place = ? WHERE id = ?",
+}
+DELETE_TASKS = "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?))"
+DELETE_PARAMS = "DELETE FROM param WHERE task IN (SELECT value FROM json_each(?))"
+INSERT_PARAM = "INSERT OR REPLACE INTO param (task, name, value, text, exposed) VALUES (?, ?, ?, ?, ?)"
+ADD_TO_TALLY = """
+INSERT INTO tally (instance, status, n) VALUES (?, ?, ?)
+ON CONFLICT (instance, status) DO UPDATE SET n = n + excluded.n"""
+DELETE_ZERO_TALLIES = "DELETE FROM tally WHERE n = 0"
+INSERT_TASK_SET = "INSERT OR REPLACE INTO task_set (digest, ids) VALUES (?, ?)"
+INSERT_INSTANCE = "INSERT INTO instance (id, segment, key, path, parents, created) VALUES (?, ?, ?, ?, ?, ?)"
+#: The events that set one column of an instance.
+UPDATE_INSTANCE: Mapping[str, str] = {
+    "whole": "UPDATE instance SET whole_task = ? WHERE id = ?",
+    "wanted": "UPDATE instance SET wanted = ? WHERE id = ?",
+    "waiting": "UPDATE instance SET waiting = ? WHERE id = ?",
+    "journal_end": "UPDATE instance SET journal_end = ? WHERE id = ?",
+}
+DELETE_INSTANCE_PARAMS = "DELETE FROM param WHERE task IN (SELECT id FROM task WHERE instance = ?)"
+#: All that belongs to an instance, in an order in which each statement still finds what it needs.
+DELETE_INSTANCE: tuple[str, ...] = (
+    DELETE_INSTANCE_PARAMS,
+    "DELETE FROM task WHERE instance = ?",
+    "DELETE FROM tally WHERE instance = ?",
+    "DELETE FROM tag WHERE instance = ?",
+    "DELETE FROM instance WHERE id = ?",
+)
+SELECT_LAST_TASK_ID = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'task'"
+INSERT_TAG = "INSERT OR REPLACE INTO tag (instance, tag) VALUES (?, ?)"
+DELETE_TAG = "DELETE FROM tag WHERE instance = ?"
+INSERT_USER = "INSERT OR REPLACE INTO user (name, hash, level) VALUES (?, ?, ?)"
+DELETE_USER = "DELETE FROM user WHERE name = ?"
+
+SET_JOURNAL_MODE: Mapping[str, str] = {"wal": "PRAGMA journal_mode = WAL", "delete": "PRAGMA journal_mode = DELETE"}
+READ_JOURNAL_MODE = "PRAGMA journal_mode"
+# A log may lose its last commits when the power fails, never its consistency: the journals in the tree hold them.
+SET_SYNCHRONOUS: Mapping[str, str] = {"wal": "PRAGMA synchronous = NORMAL", "delete": "PRAGMA synchronous = FULL"}
+SET_BUSY_TIMEOUT = "PRAGMA busy_timeout = {milliseconds:d}"
+SET_CACHE_SIZE = "PRAGMA cache_size = -65536"
