@@ -1,0 +1,155 @@
+"""Makes the calls that go to the workers: what a segment's tasks share, and what each of them needs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgpack
+
+from pipelet.codebase import SegmentCode
+from pipelet.core.calls import Line, Parameter, SegmentContext, TaskCall, TaskRef
+from pipelet.core.lookups import looks_up
+from pipelet.core.model import Element
+from pipelet.core.parents import Parents
+from pipelet.core.text import task_name
+from pipelet.lineage import Lineage
+from pipelet.planner import Planner, Snapshot
+from pipelet.recorder import Recorder
+from pipelet.statusdb import Reader, TaskRow
+from pipelet.storage import Tree
+
+
+class CallMaker:
+    """Makes the calls of one segment.
+
+    Parameters
+    ----------
+    snapshot, tree, reader, planner, recorder
+        The run's own.
+    segment
+        Which segment.
+    scratch_dir
+        For temporary files of the tasks.
+    interactive
+        Whether tasks run in the user's own process.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        tree: Tree,
+        reader: Reader,
+        planner: Planner,
+        recorder: Recorder,
+        segment: str,
+        scratch_dir: str,
+        interactive: bool,
+    ) -> None:
+        self._snapshot = snapshot
+        self._tree = tree
+        self._reader = reader
+        self._recorder = recorder
+        self._segment = segment
+        self._lineage: Lineage = planner.lineage
+        self._refs: dict[str, dict[int, TaskRef]] = {}
+        row = recorder.instance(segment)
+        code = snapshot.codes[segment]
+        self._row = row
+        self._data_dir = tree.data_dir(row.path)
+        self._needs_line = snapshot.environment is not None or _looks_up(code)
+        everything = {
+            name: tuple(self._ancestor_tasks(name, planner.outcomes[name].known))
+            for name in planner.looked_through(segment)
+        }
+        self.context = SegmentContext(
+            name=f"{segment} {row.key}",
+            segment=segment,
+            parents=snapshot.graph.parents(segment),
+            kind=_kind(snapshot, segment),
+            script=(code.script.path, code.script.data),
+            hooks={name: (file.path, file.data) for name, file in code.hooks.items()},
+            instance_dir=tree.absolute(row.path),
+            code_dir=snapshot.code_dir,
+            log_dir=os.path.dirname(tree.log_path(row.path, 0)),
+            scratch_dir=scratch_dir,
+            agg=snapshot.agg_interactive if interactive else snapshot.agg,
+            ancestors=snapshot.graph.ancestors(segment),
+            everything=everything,
+            siblings=self._siblings(),
+            environment=snapshot.environment,
+            imports=tuple(sorted(code.imports)),
+        )
+
+    def call(self, task: TaskRow, parents: Parents, members: Sequence[Sequence[Element]] | None) -> TaskCall:
+        """The call of one task.
+
+        Parameters
+        ----------
+        task
+            Its record.
+        parents
+            Its parent tasks.
+        members
+            For a group: each parent's elements in the class.
+        """
+        place = "" if task.id == self._recorder.instance(self._segment).whole_task else task_name(task.id, task.text)
+        return TaskCall(
+            id=task.id,
+            text=task.text,
+            directory=os.path.join(self._data_dir, place) if place else self._data_dir,
+            place=place,
+            blobs=tuple(msgpack.unpackb(task.input or b"\x90")),
+            members=None if members is None else tuple(tuple(item.blob for item in part) for part in members),
+            line=self._line(parents) if self._needs_line else None,
+        )
+
+    def _line(self, parents: Parents) -> Line:
+        line = self._lineage.line(self._segment, parents)
+        return {name: tuple(self._ancestor_tasks(name, sorted(ids))) for name, ids in line.items()}
+
+    def _ancestor_tasks(self, segment: str, ids: Iterable[int]) -> list[TaskRef]:
+        refs = self._refs.get(segment)
+        if refs is None:
+            refs = self._refs[segment] = dict(self._read_refs(segment))
+        return [refs[task] for task in ids if task in refs]
+
+    def _read_refs(self, segment: str) -> Iterable[tuple[int, TaskRef]]:
+        row = self._recorder.instance(segment)
+        data_dir = self._tree.data_dir(row.path)
+        rows = [item for item in self._reader.plan_rows(row.id) if item.current]
+        saved = self._reader.params([item.id for item in rows])
+        for item in rows:
+            whole = item.id == row.whole_task
+            name = task_name(item.id, item.text)
+            parameters = tuple(
+                Parameter(param.name, param.value or pickle.dumps(None), param.text or "", bool(param.exposed))
+                for param in saved.get(item.id, ())
+            )
+            directory = data_dir if whole else os.path.join(data_dir, name)
+            yield item.id, TaskRef(item.id, name, directory, whole, bool(item.silent), parameters)
+
+    def _siblings(self) -> Mapping[str, frozenset[str]]:
+        """For instances where one task has ``data/`` itself and others lie beside its files: their names."""
+        siblings = {}
+        for segment in (self._segment, *self._snapshot.graph.ancestors(self._segment)):
+            row = self._recorder.instance(segment)
+            if row.whole_task is None:
+                continue
+            names = {task_name(item.id, item.text) for item in self._reader.plan_rows(row.id)}
+            if len(names) > 1:
+                siblings[self._tree.data_dir(row.path)] = frozenset(names)
+        return siblings
+
+
+def _looks_up(code: SegmentCode) -> bool:
+    files = (code.script, *code.hooks.values(), *code.dependencies)
+    return any(looks_up(file.text) for file in files if file.is_python)
+
+
+def _kind(snapshot: Snapshot, segment: str) -> str:
+    if not snapshot.graph.parents(segment):
+        return "pushed" if segment in snapshot.pushed else "alone"
+    directive = snapshot.codes[segment].multiplex
+    return "group_by" if directive.group_by is not None else directive.kind

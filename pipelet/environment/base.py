@@ -1,0 +1,318 @@
+"""The least that a segment needs: its input, its output, files and hooks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import types
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from pipelet.core.calls import Parameter, SegmentContext, TaskCall, TaskRef
+from pipelet.core.parents import task_set_name
+from pipelet.core.plan import Asked
+from pipelet.environment.values import NotSet, loads, public_methods
+from pipelet.errors import InputNameError, SeveralTasksError, TaskError
+from pipelet.storage import glob_products, make_task_directory
+
+Namespace = dict[str, Any]
+
+
+class EnvironmentBase:
+    """The input, the output, files and hooks.
+
+    Parameters
+    ----------
+    context
+        What all tasks of the segment share.
+    call
+        The task itself.
+    hooks
+        The compiled hook scripts.
+    logger
+        Where the task's messages go.
+    """
+
+    _functions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        context: SegmentContext,
+        call: TaskCall,
+        hooks: Mapping[str, types.CodeType],
+        logger: logging.Logger,
+    ) -> None:
+        self._context = context
+        self._call = call
+        self._hooks = hooks
+        self._logger = logger
+        self._namespace: Namespace = {}
+        self._place: str | None = None
+        self._temporary: str | None = None
+        self._asked_parents: set[str] = set()
+        self._asked_ancestors: dict[str, str] = {}
+        self._asked_everything: dict[str, str] = {}
+        self._parameters: dict[str, Parameter] = {}
+        self._seg_input = self._load_input()
+
+    def __init_subclass__(cls) -> None:
+        cls._functions = public_methods(cls)
+
+    # --- the namespace -------------------------------------------------------------------------------------------
+
+    def _fill(self, script: str) -> Namespace:
+        """The namespace in which the segment's script runs."""
+        namespace: Namespace = {name: getattr(self, name) for name in self._functions}
+        namespace["__name__"] = "__main__"
+        namespace["__file__"] = script
+        namespace["__builtins__"] = __builtins__
+        namespace["seg_input"] = self._seg_input
+        namespace["seg_output"] = NotSet()
+        namespace["logger"] = self._logger
+        self._namespace = namespace
+        return namespace
+
+    def _output(self) -> tuple[list[Any] | None, list[str]]:
+        """The output that the script left behind (``None``: no particular one), and warnings about it."""
+        warnings = []
+        own = self._namespace.get("set_output")
+        if getattr(own, "__self__", None) is not self:
+            warnings.append("set_output was assigned to, which sets no output: write set_output(...) with brackets")
+        output = self._namespace.get("seg_output")
+        if output is None or (isinstance(output, NotSet) and not output):
+            return None, warnings
+        if not isinstance(output, list):
+            kind = type(output).__name__
+            warnings.append(f"seg_output is no list but one {kind}: taken as a list of this one element")
+            output = [output]
+        return list(output), warnings
+
+    def _load_input(self) -> Any:
+        call, context = self._call, self._context
+        if context.kind == "alone":
+            return {}
+        if context.kind == "pushed":
+            return {f"{context.segment}phantom": loads(call.blobs[0])}
+        if context.kind == "group_by":
+            return loads(call.blobs[0])
+        pairs = zip(context.parents, call.blobs, strict=True)
+        return {name: loads(blob) for name, blob in pairs if blob is not None}
+
+    # --- input and output ----------------------------------------------------------------------------------------
+
+    def get_input(self, seg: str | None = None) -> Any:
+        """The input of this task.
+
+        Parameters
+        ----------
+        seg
+            Name of a parent. Without it: the first parent's element, what was pushed, or the class of ``group_by``.
+
+        Returns
+        -------
+        object
+            That parent's element; under ``group_by`` the list of that parent's elements in the class; under
+            ``union`` ``None`` when the input comes from another parent; ``None`` for a segment without any input.
+
+        Raises
+        ------
+        InputNameError
+            No parent has that name.
+        """
+        kind, value = self._context.kind, self._seg_input
+        if seg is None:
+            if kind == "group_by":
+                return value
+            return next(iter(value.values()), None)
+        if kind == "pushed" and seg == f"{self._context.segment}phantom":
+            return value[seg]
+        if seg not in self._context.parents:
+            raise InputNameError(self._unknown("parent", seg, self._context.parents))
+        if kind == "group_by":
+            members = self._call.members or ()
+            return [loads(blob) for blob in members[self._context.parents.index(seg)]]
+        return value.get(seg)
+
+    def set_output(self, o: Any) -> None:
+        """Set the output of this task.
+
+        Parameters
+        ----------
+        o
+            A list is taken as it is, an iterator is consumed, anything else becomes a list of one element.
+        """
+        if isinstance(o, list):
+            output = o
+        elif isinstance(o, Iterator):
+            output = list(o)
+        else:
+            output = [o]
+        if isinstance(output, NotSet):
+            output = list(output)
+        self._namespace["seg_output"] = output
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def get_data_fn(self, basename: str, seg: str | None = None) -> str:
+        """The absolute path of a file in the data directory of this task, which exists when this returns.
+
+        Parameters
+        ----------
+        basename
+            The file's name, also with sub-folders; ``"."`` gives the directory.
+        seg
+            Name of an ancestor segment: the path is then in the directory of the task from which this one descends.
+
+        Raises
+        ------
+        InputNameError
+            No ancestor has that name.
+        SeveralTasksError
+            This task descends from several tasks of that segment; `glob_parent` finds files in all of them.
+        """
+        if seg is None or seg == self._context.segment:
+            return os.path.join(self._directory(), basename)
+        tasks = self._line(seg)
+        if len(tasks) != 1:
+            raise SeveralTasksError(
+                f"get_data_fn({basename!r}, {seg!r}): this task descends from {len(tasks)} tasks of {seg!r}; "
+                f"use glob_parent({basename!r}, {seg!r}) to get the files of all of them"
+            )
+        return os.path.join(tasks[0].directory, basename)
+
+    def glob_parent(self, regexp: str, segs: str | Sequence[str] | None = None) -> list[str]:
+        """The files of the direct parent tasks whose names match.
+
+        Parameters
+        ----------
+        regexp
+            A shell pattern, relative to the data directory of each parent task (``"*.fits"``, ``"*/*.txt"``);
+            ``""`` gives the directories themselves. For a parent that set no particular output it is relative to the
+            ``data`` directory of that segment, where each task has a directory of its own.
+        segs
+            Name or names of the parents to look at; all of them if not given.
+
+        Returns
+        -------
+        list of str
+            Sorted absolute paths, each once; empty when nothing matches.
+
+        Raises
+        ------
+        InputNameError
+            A name is no parent.
+        """
+        names = self._context.parents if segs is None else (segs,) if isinstance(segs, str) else tuple(segs)
+        found: set[str] = set()
+        for name in names:
+            if name not in self._context.parents:
+                raise InputNameError(self._unknown("parent", name, self._context.parents))
+            self._asked_parents.add(name)
+            for task in self._line(name):
+                found.update(self._glob(task, regexp, below_data=task.silent))
+        return sorted(found)
+
+    def glob_seg(self, seg: str, regexp: str) -> list[str]:
+        """The files of *all* the tasks of an ancestor segment whose names match.
+
+        Parameters
+        ----------
+        seg
+            Name of an ancestor segment; all its tasks are looked at, and all have ended before this one begins.
+        regexp
+            A shell pattern, relative to the data directory of each task.
+
+        Returns
+        -------
+        list of str
+            Sorted absolute paths.
+
+        Raises
+        ------
+        InputNameError
+            No ancestor has that name.
+        """
+        if seg not in self._context.ancestors:
+            raise InputNameError(self._unknown("ancestor", seg, self._context.ancestors))
+        if seg not in self._context.everything:
+            raise TaskError(
+                f"glob_seg({seg!r}): the call was not found in the segment's code, so {seg!r} was not waited for; "
+                "write glob_seg(...) plainly in the script or in a hook"
+            )
+        tasks = self._context.everything[seg]
+        self._asked_everything[seg] = task_set_name(sorted(task.id for task in tasks))
+        return sorted({path for task in tasks for path in self._glob(task, regexp, below_data=False)})
+
+    def get_tmp_fn(self) -> str:
+        """A file name that nobody else has, outside the tree; the file is gone when the task ends."""
+        if self._temporary is None:
+            os.makedirs(self._context.scratch_dir, exist_ok=True)
+            self._temporary = tempfile.mkdtemp(prefix=f"{self._context.segment}-", dir=self._context.scratch_dir)
+        handle, path = tempfile.mkstemp(dir=self._temporary)
+        os.close(handle)
+        return path
+
+    # --- hooks ---------------------------------------------------------------------------------------------------
+
+    def hook(self, hookname: str, glo: Namespace | None = None) -> None:
+        """Run the script ``<segment>_<hookname>.py`` in the segment's namespace.
+
+        Parameters
+        ----------
+        hookname
+            The name after the underscore. If there is no such script, nothing happens, and the log says so.
+        glo
+            ``globals()`` of the caller.
+        """
+        code = self._hooks.get(hookname)
+        if code is None:
+            self._logger.info("no script for the hook %r", hookname)
+            return
+        exec(code, self._namespace if glo is None else glo)
+
+    # --- for the worker ------------------------------------------------------------------------------------------
+
+    def _directory(self) -> str:
+        if self._place is None:
+            call = self._call
+            make_task_directory(call.directory, self._siblings(call.directory) if call.place == "" else ())
+            self._place = call.place
+        return self._call.directory
+
+    def _siblings(self, directory: str) -> Collection[str]:
+        return self._context.siblings.get(directory, ())
+
+    def _glob(self, task: TaskRef, pattern: str, below_data: bool) -> list[str]:
+        siblings = self._siblings(task.directory) if task.whole else ()
+        return glob_products(task.directory, pattern, siblings, task.name if below_data else None)
+
+    def _line(self, seg: str) -> tuple[TaskRef, ...]:
+        """The tasks of an ancestor from which this one descends; noted as looked at."""
+        if seg not in self._context.ancestors:
+            raise InputNameError(self._unknown("ancestor", seg, self._context.ancestors))
+        if self._call.line is None:
+            raise TaskError(
+                "the parents of this task are not at hand, since the segment's code does not name the function that "
+                "asks for them; call glob_parent, get_data_fn(.., seg) or load_param by its name"
+            )
+        tasks = self._call.line.get(seg, ())
+        if seg in self._context.parents:
+            self._asked_parents.add(seg)
+        else:
+            self._asked_ancestors[seg] = task_set_name(sorted(task.id for task in tasks))
+        return tasks
+
+    def _asked(self) -> Asked:
+        return Asked(
+            tuple(sorted(self._asked_parents)),
+            tuple(sorted(self._asked_ancestors.items())),
+            tuple(sorted(self._asked_everything.items())),
+        )
+
+    def _unknown(self, what: str, name: str, known: Sequence[str]) -> str:
+        names = ", ".join(known) if known else "none"
+        return f"segment {self._context.segment!r} has no {what} named {name!r}; known are: {names}"
+
+
+EnvironmentBase._functions = public_methods(EnvironmentBase)

@@ -1,0 +1,74 @@
+"""Small helpers around the values that pass through a segment's namespace."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+from pipelet.errors import OutputError
+
+#: Length of a value as shown to people.
+_TEXT = 300
+
+
+class NotSet(list[Any]):
+    """The list that ``seg_output`` starts as; a segment that leaves it empty set no particular output."""
+
+
+def pickle_output(value: object, position: int) -> bytes:
+    """Pickle one element of an output.
+
+    Raises
+    ------
+    OutputError
+        It can't be pickled; the message names the element.
+    """
+    try:
+        return pickle.dumps(value, protocol=4)
+    except Exception as error:
+        raise OutputError(f"element {position} of the output ({short(value)}) can't be pickled: {error}") from error
+
+
+def loads(blob: bytes | None) -> Any:
+    """Unpickle, where there is something."""
+    return None if blob is None else pickle.loads(blob)
+
+
+def try_pickle(value: object) -> bytes | None:
+    """Pickle a value; ``None`` if that is not possible."""
+    try:
+        return pickle.dumps(value, protocol=4)
+    except Exception:  # what a class raises from its own reduction can be anything
+        return None
+
+
+def names_of(lst: str | Iterable[str]) -> list[str]:
+    """The names in a list, or the one name that was given."""
+    return [lst] if isinstance(lst, str) else list(lst)
+
+
+def word(item: object) -> str | os.PathLike[str]:
+    """An argument of a program."""
+    return item if isinstance(item, (str, os.PathLike)) else str(item)
+
+
+def short(value: object) -> str:
+    """A value as text for people."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception as error:  # a broken __repr__ must not fail the task
+        text = f"<{type(value).__name__} without a text: {error}>"
+    return text if len(text) <= _TEXT else text[: _TEXT - 3] + "..."
+
+
+def public_methods(cls: type) -> tuple[str, ...]:
+    """The names of the methods that become functions of the segments."""
+    found: list[str] = []
+    for name in dir(cls):
+        attribute = getattr(cls, name, None)
+        if not name.startswith("_") and callable(attribute):
+            found.append(name)
+    return tuple(found)
+

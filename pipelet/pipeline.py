@@ -1,0 +1,374 @@
+"""The `Pipeline`: a graph of segments, the directory of their code, and the root of their data."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pipelet import drawing
+from pipelet.codebase import environment_fingerprint, read_code, segment_keys
+from pipelet.core.fingerprint import value_digest
+from pipelet.core.graph import Graph, build_graph
+from pipelet.core.model import PHANTOM, Element
+from pipelet.core.text import value_text
+from pipelet.environment import Environment, EnvironmentBase
+from pipelet.errors import CodeError, FingerprintError, PipelineError, PushError, UnknownSegmentError
+from pipelet.explain import Explanation, explain
+from pipelet.planner import Snapshot
+from pipelet.reading import read_instances, read_outputs, read_tasks
+from pipelet.rebuild import settled
+from pipelet.records import InstanceList, TaskList
+from pipelet.statusdb import InstanceRow, Reader, has_database
+from pipelet.storage import Tree
+
+
+class Pipeline:
+    """A directed acyclic graph of segments.
+
+    Parameters
+    ----------
+    pipedot
+        The graph in a subset of the dot language (``"a -> b -> d; c -> d;"``), or the path of a ``.dot`` file.
+    code_dir
+        Where the scripts of the segments are.
+    prefix
+        The root of the data; a run makes it.
+    sqlfile
+        The status database; ``<prefix>/.sqlstatus`` if not given.
+    matplotlib
+        Draw without a screen in worker processes.
+    matplotlib_interactive
+        Draw without a screen in the interactive mode.
+    env
+        A subclass of `pipelet.environment.EnvironmentBase`: its public methods are functions of the segments.
+    partial
+        Whether ``group_by`` and the like take what there is when some tasks of a parent failed, instead of waiting.
+
+    Raises
+    ------
+    PipelineError
+        The graph can't be read: all that is wrong with it, with lines and columns.
+    """
+
+    def __init__(
+        self,
+        pipedot: str | os.PathLike[str],
+        code_dir: str | os.PathLike[str] = "./",
+        prefix: str | os.PathLike[str] = "./",
+        sqlfile: str | os.PathLike[str] | None = None,
+        matplotlib: bool = True,
+        matplotlib_interactive: bool = True,
+        env: type[EnvironmentBase] = Environment,
+        partial: bool = False,
+    ) -> None:
+        self.pipedot = _dot_text(pipedot)
+        self.graph: Graph = build_graph(self.pipedot)
+        self.code_dir = _absolute(code_dir)
+        self.prefix = _absolute(prefix)
+        self.sqlfile = Tree(self.prefix).default_sqlfile if sqlfile is None else _absolute(sqlfile)
+        self.matplotlib = matplotlib
+        self.matplotlib_interactive = matplotlib_interactive
+        self.partial = partial
+        if not (isinstance(env, type) and issubclass(env, EnvironmentBase)):
+            raise PipelineError(f"env={env!r} is no subclass of pipelet.environment.EnvironmentBase")
+        self.env = env
+        # Now, since the source of a class of the main script can't be had in another process.
+        self._environment = "EnvironmentBase" if env is EnvironmentBase else environment_fingerprint(env)
+        self._pushed: dict[str, list[Element]] = {}
+
+    def __repr__(self) -> str:
+        edges = "; ".join(f"{name} -> {child}" for name in self.graph.segments for child in self.graph.children(name))
+        alone = [name for name in self.graph.segments if not self.graph.parents(name) and not self.graph.children(name)]
+        graph = "; ".join(part for part in (edges, *alone) if part)
+        return f"Pipeline({graph!r}, code_dir={self.code_dir!r}, prefix={self.prefix!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "env": _class_blob(self.env)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        blob = state["env"]
+        self.__dict__.update(state, env=Environment if blob is None else pickle.loads(blob))
+
+    # --- what to run ---------------------------------------------------------------------------------------------
+
+    def push(self, **inputs: Iterable[Any]) -> None:
+        """Put inputs into segments without parents; a second push appends.
+
+        Parameters
+        ----------
+        **inputs
+            ``segment=[input, ...]``. An empty list means no task at all; a segment that nobody pushes to runs once.
+
+        Raises
+        ------
+        UnknownSegmentError
+            There is no such segment.
+        PushError
+            The segment has parents, the value is no list, or an input can't be pickled.
+        """
+        prepared = {name: self._elements(name, values) for name, values in inputs.items()}
+        for name, elements in prepared.items():
+            before = self._pushed.setdefault(name, [])
+            start = len(before)
+            before.extend(element._replace(position=start + element.position) for element in elements)
+
+    def _elements(self, name: str, values: Iterable[Any]) -> list[Element]:
+        self._known(name)
+        parents = self.graph.parents(name)
+        if parents:
+            raise PushError(
+                f"{name!r} has parents ({', '.join(parents)}), so its inputs come from them; "
+                f"push to a segment without parents: {', '.join(self.graph.roots)}"
+            )
+        if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+            raise PushError(f"push({name}=...) takes a list of inputs, for example push({name}=[{values!r}])")
+        elements = []
+        for position, value in enumerate(values):
+            try:
+                blob = _by_value(value)
+                elements.append(Element(PHANTOM, position, value_digest(value), value_text(value), blob))
+            except FingerprintError as error:
+                raise PushError(f"input {position} of push({name}=...) can't be told from others: {error}") from error
+            except Exception as error:  # what a class raises from its own reduction can be anything
+                raise PushError(f"input {position} of push({name}=...) can't be pickled: {error}") from error
+        return elements
+
+    def snapshot(self) -> Snapshot:
+        """Read all the code, once: what is edited later is not seen by whoever uses this.
+
+        Raises
+        ------
+        PipelineError
+            A script is missing or is no Python, a directive can't be parsed, a ``#depend`` matches nothing: all the
+            problems at once.
+        """
+        if not os.path.isdir(self.code_dir):
+            raise CodeError(f"the code directory {self.code_dir} does not exist; give code_dir=... to Pipeline")
+        codes = read_code(self.graph, self.code_dir)
+        return Snapshot(
+            graph=self.graph,
+            code_dir=self.code_dir,
+            prefix=self.prefix,
+            sqlfile=self.sqlfile,
+            pushed={name: tuple(elements) for name, elements in self._pushed.items()},
+            codes=codes,
+            keys=segment_keys(self.graph, codes, self._environment),
+            partial=self.partial,
+            agg=self.matplotlib,
+            agg_interactive=self.matplotlib_interactive,
+            environment=_class_blob(self.env),
+        )
+
+    # --- pictures ------------------------------------------------------------------------------------------------
+
+    def to_dot(self, filename: str | os.PathLike[str]) -> None:
+        """Write the graph for ``dot -Tpng``.
+
+        Parameters
+        ----------
+        filename
+            The file to write.
+
+        Raises
+        ------
+        PipelineError
+            The file can't be written.
+        """
+        try:
+            with open(filename, "w", encoding="utf-8") as file:
+                file.write(drawing.to_dot(self.graph))
+        except OSError as error:
+            raise PipelineError(f"the graph can't be written to {os.fspath(filename)}: {error.strerror}") from error
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        counts = self._picture_counts()
+        bundle = {"text/plain": drawing.to_text(self.graph, counts)}
+        picture = drawing.to_svg(self.graph, counts)
+        if picture is not None:
+            bundle["image/svg+xml"] = picture
+        return bundle
+
+    def _picture_counts(self) -> dict[str, dict[str, int]] | None:
+        try:
+            return self._counts(waiting=True)
+        except PipelineError:
+            # A picture of the graph is of use while the code is still being written.
+            return None
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def tasks(self, segment: str, status: str | None = None) -> TaskList:
+        """The task records of a segment's current instance.
+
+        Parameters
+        ----------
+        segment
+            Its name.
+        status
+            Only those that are ``queued``, ``running``, ``done`` or ``failed``.
+
+        Returns
+        -------
+        TaskList
+            In the order of the inputs of the last run; tasks that it did not want come last. Empty when the segment,
+            as its code is now, has not run.
+
+        Raises
+        ------
+        UnknownSegmentError
+            There is no such segment.
+        """
+        with self._reading(segment) as (reader, row):
+            if reader is None or row is None:
+                return TaskList()
+            with self._importing():
+                return read_tasks(Tree(self.prefix), reader, row, self.graph.parents(segment), status)
+
+    def outputs(self, segment: str) -> list[Any]:
+        """The outputs of a segment's done tasks, concatenated in the order in which the last run wanted them.
+
+        Parameters
+        ----------
+        segment
+            Its name.
+
+        Raises
+        ------
+        UnknownSegmentError
+            There is no such segment.
+        """
+        with self._reading(segment) as (reader, row):
+            if reader is None or row is None:
+                return []
+            with self._importing():
+                return read_outputs(reader, row)
+
+    def instances(self, segment: str) -> InstanceList:
+        """Every version of a segment on disk, the newest first.
+
+        Parameters
+        ----------
+        segment
+            Its name.
+
+        Raises
+        ------
+        UnknownSegmentError
+            There is no such segment.
+        """
+        self._known(segment)
+        if not has_database(self.sqlfile):
+            return InstanceList()
+        with Reader.open(self.sqlfile) as reader:
+            return read_instances(Tree(self.prefix), reader, segment)
+
+    def status(self) -> dict[str, dict[str, int]]:
+        """Numbers of tasks by status, for each segment."""
+        return self._counts(waiting=False)
+
+    def explain(self) -> Explanation:
+        """What the next run would do with each segment, and why. Runs nothing.
+
+        Returns
+        -------
+        Explanation
+            By segment; print it.
+
+        Raises
+        ------
+        PipelineError
+            The code can't be read.
+        """
+        snapshot = self.snapshot()
+        tree = Tree(self.prefix)
+        with settled(tree, self.sqlfile) as reader:
+            return explain(snapshot, tree, reader)
+
+    def _counts(self, waiting: bool) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {name: {} for name in self.graph.segments}
+        keys = self._keys()
+        if not has_database(self.sqlfile):
+            return counts
+        with Reader.open(self.sqlfile) as reader:
+            rows = {name: reader.instance(keys[name]) for name in self.graph.segments}
+            tally = reader.tally([row.id for row in rows.values() if row is not None])
+            for name, row in rows.items():
+                if row is None:
+                    continue
+                counts[name] = {str(status): number for status, number in tally.get(row.id, {}).items()}
+                if waiting and row.waiting is not None:
+                    counts[name]["waiting"] = 1
+        return counts
+
+    def _keys(self) -> dict[str, str]:
+        codes = read_code(self.graph, self.code_dir)
+        return dict(segment_keys(self.graph, codes, self._environment))
+
+    @contextmanager
+    def _reading(self, segment: str) -> Iterator[tuple[Reader | None, InstanceRow | None]]:
+        self._known(segment)
+        key = self._keys()[segment]
+        if not has_database(self.sqlfile):
+            yield None, None
+            return
+        with Reader.open(self.sqlfile) as reader:
+            yield reader, reader.instance(key)
+
+    @contextmanager
+    def _importing(self) -> Iterator[None]:
+        """Let records refer to modules of the code directory."""
+        if self.code_dir in sys.path:
+            yield
+            return
+        sys.path.append(self.code_dir)
+        try:
+            yield
+        finally:
+            sys.path.remove(self.code_dir)
+
+    def _known(self, segment: str) -> None:
+        if segment not in self.graph:
+            near = self.graph.nearest(segment)
+            hint = f"; did you mean {near!r}?" if near else ""
+            known = ", ".join(self.graph.segments)
+            raise UnknownSegmentError(f"there is no segment named {segment!r}{hint} The segments are: {known}")
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """An absolute path with single slashes; the library keeps two at the beginning."""
+    return "/" + os.path.abspath(path).lstrip("/")
+
+
+def _dot_text(pipedot: str | os.PathLike[str]) -> str:
+    text = os.fspath(pipedot)
+    if not isinstance(pipedot, str) or (text.endswith(".dot") and "\n" not in text and "->" not in text):
+        try:
+            with open(text, encoding="utf-8") as file:
+                return file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise PipelineError(f"the graph can't be read from {text}: {error}") from error
+    return text
+
+
+def _by_value(value: object) -> bytes:
+    """Pickle an input; what refers to the main script goes along by value."""
+    try:
+        blob = pickle.dumps(value, protocol=4)
+    except Exception:  # cloudpickle may know how, and says best why not
+        return _cloudpickled(value)
+    return _cloudpickled(value) if b"__main__" in blob else blob
+
+
+def _class_blob(env: type[EnvironmentBase]) -> bytes | None:
+    return None if env is Environment else _cloudpickled(env)
+
+
+def _cloudpickled(value: object) -> bytes:
+    # Here, since it takes long to load and few pipelines need it.
+    import cloudpickle
+
+    return bytes(cloudpickle.dumps(value, protocol=4))

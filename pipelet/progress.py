@@ -1,0 +1,351 @@
+"""What is seen of a run while it lasts: its state, and a bar for each segment."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from pipelet.summary import Failure, Summary, counts_html, counts_text, duration
+
+if TYPE_CHECKING:
+    from tqdm.auto import tqdm
+
+__all__ = ["Bars", "Failure", "SegmentProgress", "Summary", "Tracker"]
+
+
+class SegmentProgress(NamedTuple):
+    """How far one segment is."""
+
+    segment: str
+    total: int | None  #: how many tasks are wanted; None: not known yet
+    queued: int = 0
+    running: int = 0
+    done: int = 0  #: run now
+    reused: int = 0  #: taken from disk
+    failed: int = 0
+    waiting: bool = False  #: its tasks can't be known, because something before it failed
+
+    @property
+    def ended(self) -> int:
+        """How many tasks need nothing more."""
+        return self.done + self.reused + self.failed
+
+    @property
+    def finished(self) -> bool:
+        """True when all the tasks are known and ended."""
+        return self.total is not None and self.ended >= self.total
+
+
+class Tracker:
+    """The state of a run, for whoever wants to look: launchers return it as ``t``.
+
+    It may be read from any thread while the run goes on; ``print(t)`` shows a table.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: dict[str, SegmentProgress] = {}
+        self._end = threading.Event()
+
+    def update(self, items: Iterable[SegmentProgress]) -> None:
+        """Take over the newest state of some segments, or of all."""
+        newest = {item.segment: item for item in items}
+        with self._lock:
+            self._items.update(newest)
+
+    def finish(self) -> None:
+        """Note that the run is over, and wake those who `wait`."""
+        self._end.set()
+
+    @property
+    def finished(self) -> bool:
+        """True when the run is over, however it ended."""
+        return self._end.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the run is over.
+
+        Parameters
+        ----------
+        timeout
+            At most so many seconds; None waits for as long as it takes.
+
+        Returns
+        -------
+        bool
+            Whether the run is over.
+        """
+        return self._end.wait(timeout)
+
+    def snapshot(self) -> list[SegmentProgress]:
+        """Return the state of each segment, in the order in which they became known."""
+        with self._lock:
+            return list(self._items.values())
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return for each segment its numbers of tasks.
+
+        Returns
+        -------
+        dict
+            segment -> ``{"queued": .., "running": .., "done": .., "reused": .., "failed": ..}``, and ``"waiting": 1``
+            where the tasks can't be known because something before them failed.
+        """
+        return {item.segment: _numbers(item) for item in self.snapshot()}
+
+    def text(self) -> str:
+        """Return a small table, one line for each segment."""
+        counts = self.counts()
+        return f"{self._headline()}\n{counts_text(counts, _waiting(counts))}" if counts else self._headline()
+
+    def _headline(self) -> str:
+        items = self.snapshot()
+        ended, failed = sum(item.ended for item in items), sum(item.failed for item in items)
+        known = sum(item.total or 0 for item in items)
+        more = "" if all(item.total is not None for item in items) else " or more"
+        state = "over" if self.finished else "running"
+        return f"{state}: {ended} of {known}{more} tasks ended, {failed} of them failed"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Tracker: {self._headline()}>"
+
+    def _repr_html_(self) -> str:
+        counts = self.counts()
+        return f"<div><p>{self._headline()}</p>{counts_html(counts, _waiting(counts))}</div>"
+
+
+def _numbers(item: SegmentProgress) -> dict[str, int]:
+    numbers = {name: getattr(item, name) for name in ("queued", "running", "done", "reused", "failed")}
+    return {**numbers, "waiting": 1} if item.waiting else numbers
+
+
+def _waiting(counts: dict[str, dict[str, int]]) -> list[str]:
+    return [segment for segment, numbers in counts.items() if numbers.get("waiting")]
+
+
+#: So many bars at once; the terminal's height may allow fewer.
+_MOST_BARS = 12
+#: Segments that were taken from disk whole get a line of their own in pipelines up to this size.
+_SMALL_PIPELINE = 20
+_NAME_WIDTH = 24
+_BAR_WIDTH = 30
+_LEAST_BAR = 5
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def can_show(stream: TextIO) -> bool:
+    """Whether bars make sense on this stream: a notebook, or a terminal that can move its cursor."""
+    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
+        return False
+    if in_notebook():
+        return True
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except (AttributeError, ValueError):  # no stream at all (pythonw), or a closed one
+        return False
+
+
+class Bars:
+    """Progress bars, one for each segment that is at work.
+
+    A segment that has ended leaves one line. Where the output is neither a terminal nor a notebook nothing is shown,
+    and every method may be called all the same.
+
+    Parameters
+    ----------
+    stream
+        Where to draw; the standard error unless given (in a notebook, the standard output).
+    enabled
+        None finds out; True and False decide.
+    clock
+        Gives seconds; for the time left.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        enabled: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._notebook = in_notebook()
+        # a notebook paints the standard error red
+        self._stream = stream if stream is not None else sys.stdout if self._notebook else sys.stderr
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._bars: dict[str, tqdm[Any]] = {}
+        self._bar_class: type[tqdm[Any]] | None = None
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._told: set[str] = set()
+        self._last: Sequence[SegmentProgress] = ()
+        self.enabled = can_show(self._stream) if enabled is None else enabled
+
+    def show(self, snapshot: Sequence[SegmentProgress]) -> None:
+        """Draw the newest state; call it as often as wanted, a few times a second is enough."""
+        with self._lock:
+            if not self.enabled:
+                return
+            self._last = list(snapshot)
+            try:
+                self._draw(self._last)
+            except (OSError, ValueError):
+                self._give_up()
+
+    def write(self, text: str) -> None:
+        """Print a message without disturbing the bars."""
+        with self._lock:
+            try:
+                if self._bars:
+                    self._class().write(text, file=self._stream)
+                else:
+                    print(text, file=self._stream, flush=True)
+            except (OSError, ValueError):
+                self._give_up()
+
+    def close(self) -> None:
+        """Remove the bars; segments that had not ended leave a line with what they had reached."""
+        with self._lock:
+            if not self.enabled:
+                return
+            try:
+                self._end([item for item in self._last if item.segment in self._bars])
+            except (OSError, ValueError):
+                self._give_up()
+            self.enabled = False
+
+    def _give_up(self) -> None:
+        # the terminal has gone away: the run goes on without bars
+        self.enabled = False
+        for bar in self._bars.values():
+            bar.disable = True  # or it would try to write once more when it is collected
+        self._bars.clear()
+
+    def _draw(self, snapshot: Sequence[SegmentProgress]) -> None:
+        begun = [item for item in snapshot if item.total and (item.running or item.ended)]
+        at_work = [item for item in begun if not item.finished]
+        for item in begun:
+            self._begun.setdefault(item.segment, (self._clock(), item.done + item.failed))
+        self._told.difference_update(item.segment for item in at_work)
+        self._end([item for item in begun if item.finished and item.segment not in self._told])
+        if self._notebook:
+            shown = at_work
+        else:
+            # those that run come before those that only have a start behind them
+            shown = sorted(at_work, key=lambda item: not item.running)[: max(1, min(_MOST_BARS, self._size()[1] - 3))]
+            shown = [item for item in at_work if item in shown]
+        self._place([item.segment for item in shown])
+        self._refresh(shown)
+
+    def _place(self, segments: Sequence[str]) -> None:
+        """Make exactly these bars stand, without gaps between them."""
+        if list(self._bars) == segments:
+            return
+        for bar in self._bars.values():
+            bar.clear()
+        for segment in [segment for segment in self._bars if segment not in segments]:
+            self._bars.pop(segment).close()
+        bars = {segment: self._bars.get(segment) or self._new_bar() for segment in segments}
+        for position, bar in enumerate(bars.values()):
+            bar.pos = -position
+        self._bars = bars
+
+    def _new_bar(self) -> tqdm[Any]:
+        # a bar draws itself when it is made: delayed, so that it first gets its place and its numbers
+        options: dict[str, Any] = {"total": 1, "leave": self._notebook, "file": self._stream, "disable": False}
+        return self._class()(**options, dynamic_ncols=True, delay=1e-9, bar_format="{desc}", position=0)
+
+    def _refresh(self, shown: Sequence[SegmentProgress]) -> None:
+        lefts = [self._left_text(item) for item in shown]
+        rights = [self._right_text(item) for item in shown]
+        longest = max((len(left) + len(right) for left, right in zip(lefts, rights, strict=True)), default=0)
+        room = min(_BAR_WIDTH, self._size()[0] - longest - len(" ||  "))
+        for item, left, right in zip(shown, lefts, rights, strict=True):
+            bar = self._bars[item.segment]
+            bar.n, bar.total = item.ended, item.total or 0
+            if self._notebook:
+                bar.bar_format = f"{left} {{bar}} {right}"
+            else:
+                bar.bar_format = f"{left} |{{bar:{room}}}| {right}" if room >= _LEAST_BAR else f"{left} {right}"
+            bar.refresh()
+
+    def _left_text(self, item: SegmentProgress) -> str:
+        digits = max(len(str(other.total or 0)) for other in self._last)
+        of_all = f"{item.ended}/{item.total}"
+        return f"{self._name(item)} {of_all:>{2 * digits + 1}}"
+
+    def _name(self, item: SegmentProgress) -> str:
+        widest = min(_NAME_WIDTH, max(8, self._size()[0] // 4))
+        width = max(min(widest, len(other.segment)) for other in self._last)
+        name = item.segment
+        if len(name) > width:
+            name = f"{name[: width // 2 - 1]}..{name[1 - width // 2 :]}"
+        return name.ljust(width)
+
+    def _right_text(self, item: SegmentProgress) -> str:
+        since, before = self._begun[item.segment]
+        ran = item.done + item.failed - before
+        left = (item.total or 0) - item.ended
+        time_left = [f"{_clock_text((self._clock() - since) * left / ran)} left"] if ran and left else []
+        return ", ".join([*_parts(item), *time_left])
+
+    def _last_words(self, item: SegmentProgress) -> str:
+        if not item.finished:
+            return ", ".join([self._left_text(item), *_parts(item)])
+        seconds = self._clock() - self._begun[item.segment][0]
+        took = [f"in {duration(seconds)}"] if seconds >= 0.1 else []
+        return f"{self._name(item)}  {', '.join([*_parts(item), *took])}"
+
+    def _end(self, items: Sequence[SegmentProgress]) -> None:
+        """Take the bars of these segments away, and tell in one line how each has ended."""
+        if not items:
+            return
+        # in a notebook the bars stay where they are, and need no line more
+        had_bar = [item for item in items if item.segment in self._bars]
+        if self._notebook:
+            self._refresh(had_bar)
+        ending = {item.segment for item in items}
+        self._place([segment for segment in self._bars if segment not in ending])
+        self._told |= ending
+        for item in items:
+            worth = item.done or item.failed or len(self._last) <= _SMALL_PIPELINE
+            if worth and not (self._notebook and item in had_bar):
+                self.write(self._last_words(item))
+
+    def _size(self) -> os.terminal_size:
+        try:
+            return os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError, AttributeError):  # drawn into something that is no terminal
+            return os.terminal_size((80, 24))
+
+    def _class(self) -> type[tqdm[Any]]:
+        if self._bar_class is None:
+            # imported here: it takes longer than a run that has nothing to do
+            from tqdm.auto import tqdm
+
+            # tqdm would start a thread to watch its bars
+            self._bar_class = type("Bar", (tqdm,), {"monitor_interval": 0})
+        return self._bar_class
+
+
+def _parts(item: SegmentProgress) -> list[str]:
+    # what failed stands first: the end of the line is what a narrow terminal loses
+    numbers = ((item.failed, "failed"), (item.done, "done"), (item.reused, "from disk"))
+    return [f"{number} {word}" for number, word in numbers if number]
+
+
+def _clock_text(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

@@ -1,0 +1,211 @@
+"""One run in this process, from the lock to the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from pipelet.errors import PipeletError, PrefixLocked
+from pipelet.executors.base import Executor, InlineExecutor
+from pipelet.planner import Snapshot
+from pipelet.progress import Bars, SegmentProgress, Tracker
+from pipelet.rebuild import has_instances, rebuild
+from pipelet.recorder import Recorder
+from pipelet.runlog import RunLog
+from pipelet.scheduler import Scheduler
+from pipelet.statusdb import Writer, has_database
+from pipelet.storage import PrefixLock, Tree
+from pipelet.summary import Summary
+
+_HEARTBEAT_SECONDS = 5.0
+#: How long a run waits for another one that is just about to end.
+_LOCK_PATIENCE = 2.0
+
+Echo = Callable[[int, str], None]
+Report = Callable[[Sequence[SegmentProgress]], None]
+
+
+class Hooks(NamedTuple):
+    """How a run talks to whoever started it."""
+
+    echo: Echo
+    report: Report
+    stop: Callable[[], bool]
+    workers: Callable[[list[tuple[int, float | None]]], None] = lambda processes: None
+
+
+def execute(
+    snapshot: Snapshot, make_executor: Callable[[str], Executor], hooks: Hooks, ready: Callable[[], None]
+) -> Summary:
+    """Run a pipeline.
+
+    Parameters
+    ----------
+    snapshot
+        The pipeline.
+    make_executor
+        Gives the executor; its argument is the run's scratch directory.
+    hooks
+        How to tell what happens.
+    ready
+        Called when the prefix is ours.
+
+    Returns
+    -------
+    Summary
+        How it ended.
+
+    Raises
+    ------
+    PipeletError
+        The prefix, the database or the disk don't allow it.
+    Stopped
+        Somebody asked to stop.
+    """
+    tree = Tree(snapshot.prefix)
+    tree.create()
+    scratch = tempfile.mkdtemp(prefix="pipelet-")
+    try:
+        with _locked(tree, scratch) as lock:
+            ready()
+            log = RunLog(tree.log_dir, hooks.echo)
+            try:
+                return _execute(snapshot, tree, lock, make_executor, hooks, log, scratch)
+            finally:
+                log.close()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _execute(
+    snapshot: Snapshot,
+    tree: Tree,
+    lock: PrefixLock,
+    make_executor: Callable[[str], Executor],
+    hooks: Hooks,
+    log: RunLog,
+    scratch: str,
+) -> Summary:
+    if not has_database(snapshot.sqlfile) and has_instances(tree):
+        log.write(logging.WARNING, f"there is no database {snapshot.sqlfile}: it is made anew from the tree")
+        rebuild(tree, snapshot.sqlfile)
+    with contextlib.closing(Writer.open(snapshot.sqlfile)) as writer:
+        recorder = Recorder(snapshot, tree, writer)
+        recorder.mend_if_cut()
+        executor = make_executor(scratch)
+        inline = executor if isinstance(executor, InlineExecutor) else None
+
+        def workers(processes: list[tuple[int, float | None]]) -> None:
+            lock.set_workers([(pid, start) for pid, start in processes if start is not None])
+            hooks.workers(processes)
+
+        try:
+            scheduler = Scheduler(
+                snapshot, tree, writer, recorder, executor, scratch, log, hooks.report,
+                raise_failures=None if inline is None else lambda: inline.error,
+                stop=hooks.stop,
+                workers_changed=workers,
+            )
+            summary = scheduler.run()
+        except BaseException as error:
+            log.write(logging.ERROR, f"the run ended early: {type(error).__name__}: {error}")
+            raise
+        finally:
+            executor.close()
+        log.write(logging.INFO, str(summary).partition("\n")[0])
+        return summary
+
+
+@contextlib.contextmanager
+def _locked(tree: Tree, scratch: str) -> Iterator[PrefixLock]:
+    lock = PrefixLock(tree.lock_path, scratch)
+    end = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            lock.acquire()
+            break
+        except PrefixLocked:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+    ended = threading.Event()
+    beat = threading.Thread(target=_beat, args=(lock, ended), daemon=True, name="pipelet-heartbeat")
+    beat.start()
+    try:
+        yield lock
+    finally:
+        ended.set()
+        beat.join()
+        lock.release()
+
+
+def _beat(lock: PrefixLock, ended: threading.Event) -> None:
+    while not ended.wait(_HEARTBEAT_SECONDS):
+        # A file system that is away for a moment is no reason to end the run.
+        with contextlib.suppress(PipeletError):
+            lock.heartbeat()
+
+
+class InteractiveRun:
+    """A run in this process, one task after the other.
+
+    Parameters
+    ----------
+    snapshot
+        Gives the pipeline as it is when the run begins.
+    tracker
+        Watches the run.
+    log_level
+        What is printed; 0 prints nothing.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot], tracker: Tracker, log_level: int) -> None:
+        self._snapshot = snapshot
+        self._tracker = tracker
+        self._log_level = log_level
+
+    def run(self) -> Summary:
+        """Run all that must run.
+
+        Returns
+        -------
+        Summary
+            How it ended.
+
+        Raises
+        ------
+        Exception
+            What a failing task raised, once the failure is on record.
+        """
+        bars = Bars()
+
+        def report(items: Sequence[SegmentProgress]) -> None:
+            self._tracker.update(items)
+            bars.show(self._tracker.snapshot())
+
+        hooks = Hooks(printer(self._log_level, bars), report, lambda: False)
+        try:
+            return execute(self._snapshot(), lambda scratch: InlineExecutor(), hooks, lambda: None)
+        finally:
+            bars.close()
+            self._tracker.finish()
+
+
+def printer(log_level: int, bars: Bars | None) -> Echo:
+    """How messages are printed: beside the progress bars, if there are any."""
+    def echo(level: int, message: str) -> None:
+        if not log_level or level < log_level:
+            return
+        if bars is not None:
+            bars.write(message)
+        else:
+            print(message, file=sys.stderr)
+
+    return echo

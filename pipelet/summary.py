@@ -1,0 +1,269 @@
+"""What a run did, in the words that its user wants to read at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import NamedTuple
+
+#: How many failures are told one by one; a run of 100,000 tasks may have as many.
+SHOWN_FAILURES = 20
+
+_FRAME = re.compile(r'^[ \t|]*File "(?P<file>.+)", line (?P<line>\d+)', re.MULTILINE)
+_EXCEPTION = re.compile(r"^(?P<name>[^\W\d][\w.]*)(?::|$)")
+_PLACES_OF_OTHERS = tuple(
+    os.path.join(path, "")
+    for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+)
+_PLACE_OF_PIPELET = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+
+
+class Failure(NamedTuple):
+    """One failure of a run."""
+
+    segment: str  #: the segment that failed
+    task: int | None  #: the task's id; None when the segment's inputs could not be made
+    input: str  #: the input as text
+    error: str  #: the last line of the traceback, or what was wrong
+    traceback: str  #: the whole text, empty when there is none
+    log: str | None  #: the path of the task's log, if it wrote one
+
+
+class Kind(NamedTuple):
+    """Failures of one kind are told together."""
+
+    segment: str
+    exception: str
+    place: str  #: "melt.py, line 7"; empty when it is not known
+
+
+def kind_of(failure: Failure) -> Kind:
+    """Say what a failure has in common with others: segment, type of the exception, last line of the user's code.
+
+    Parameters
+    ----------
+    failure
+        Any failure, with or without a traceback.
+
+    Returns
+    -------
+    Kind
+    """
+    text = failure.traceback
+    frames = list(_FRAME.finditer(text))
+    users = [frame for frame in frames if _is_users(frame["file"])]
+    place = ""
+    if frames:
+        frame = (users or frames)[-1]
+        place = f"{os.path.basename(frame['file'])}, line {frame['line']}"
+    after = text[frames[-1].end() :] if frames else ""
+    # source lines and carets below a frame are indented: the first line that is not names the exception
+    named = [line for line in after.splitlines()[1:] if line and not line[0].isspace()]
+    found = _EXCEPTION.match(named[0] if named else failure.error)
+    return Kind(failure.segment, found["name"] if found else "an error", place)
+
+
+def _is_users(path: str) -> bool:
+    if path.startswith("<"):
+        return False
+    inside = "site-packages" in path or "dist-packages" in path or path.startswith(_PLACES_OF_OTHERS)
+    return not inside and not path.startswith(_PLACE_OF_PIPELET)
+
+
+@dataclass(repr=False)
+class Summary:
+    """What `w.run()` returns: how a run ended.
+
+    Attributes
+    ----------
+    done, reused, failed : int
+        Numbers of tasks: run now, taken from disk, failed.
+    waiting : list of str
+        Segments whose tasks can't be known yet, because something before them failed.
+    seconds : float
+        How long the run took.
+    failures : list of Failure
+        The failures one by one (a run with very many may keep only the first).
+    counts : dict
+        For each segment its numbers, by status name.
+
+    Its text (``print(summary)``) is made for people, and it shows itself as a table in a notebook.
+    """
+
+    done: int = 0
+    reused: int = 0
+    failed: int = 0
+    waiting: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing failed: no task, and no segment's inputs."""
+        return not self.failed and not self.failures
+
+    def __repr__(self) -> str:
+        waiting = f", {len(self.waiting)} waiting" if self.waiting else ""
+        numbers = f"{self.done} done, {self.reused} reused, {self.failed} failed{waiting}"
+        return f"<Summary: {numbers}, {duration(self.seconds)}>"
+
+    def __str__(self) -> str:
+        # the totals come last: that is what is still on the screen
+        return "\n".join([*self._failure_lines(), *self._headlines()])
+
+    def _headlines(self) -> list[str]:
+        tasks = "task" if self.done == 1 else "tasks"
+        numbers = f"{self.done} {tasks} done, {self.reused} taken from disk, {self.failed} failed"
+        lines = [f"{numbers}, in {duration(self.seconds)}"]
+        if self.waiting:
+            lines.append(f"waiting for what failed before: {', '.join(self.waiting)}")
+        return lines
+
+    def _failure_lines(self) -> list[str]:
+        lines: list[str] = []
+        groups = grouped(self.failures)
+        shares = _shares([len(group) for group in groups.values()], SHOWN_FAILURES)
+        for (kind, group), share in zip(groups.items(), shares, strict=True):
+            if share:
+                lines.append(_title(kind, len(group)))
+                told = ""
+                for failure in group[:share]:
+                    lines += _failure_text(failure, told)
+                    told = failure.error
+                if share < len(group):
+                    lines.append(f"  and {len(group) - share} more of this kind")
+                lines.append("")
+        unseen = [len(group) for group, share in zip(groups.values(), shares, strict=True) if not share]
+        rest = sum(unseen) + max(0, self.failed - len(self.failures))
+        if rest and groups:
+            lines += [f"and {rest} more" + (f", of {len(unseen)} other kinds" if len(unseen) > 1 else ""), ""]
+        return lines
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><b>{'<br>'.join(escape(line) for line in self._headlines())}</b></p>"]
+        if self.counts:
+            parts.append(counts_html(self.counts, self.waiting))
+        for failure in self.failures[:SHOWN_FAILURES]:
+            number = "" if failure.task is None else f" {failure.task}"
+            title = plain(f"{failure.segment}{number} ({failure.input}): {failure.error}", 300)
+            log = f"<p>log: <code>{escape(failure.log)}</code></p>" if failure.log else ""
+            text = f"<pre>{escape(failure.traceback or failure.error)}</pre>"
+            parts.append(f"<details><summary>{escape(title)}</summary>{text}{log}</details>")
+        rest = max(self.failed, len(self.failures)) - SHOWN_FAILURES
+        if rest > 0:
+            parts.append(f"<p>and {rest} more</p>")
+        return "<div>" + "\n".join(parts) + "</div>"
+
+
+def grouped(failures: Iterable[Failure]) -> dict[Kind, list[Failure]]:
+    """Put failures of one kind together, in the order in which they were met."""
+    groups: dict[Kind, list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault(kind_of(failure), []).append(failure)
+    return groups
+
+
+def _shares(sizes: Sequence[int], places: int) -> list[int]:
+    """How many of each group are shown: one of each as long as there are places, then the first groups in full."""
+    shares = [1 if index < places else 0 for index in range(len(sizes))]
+    left = places - sum(shares)
+    for index, size in enumerate(sizes):
+        more = min(left, size - 1) if shares[index] else 0
+        shares[index] += more
+        left -= more
+    return shares
+
+
+def _title(kind: Kind, number: int) -> str:
+    tasks = "" if number == 1 else f", {number} times"
+    place = f" in {kind.place}" if kind.place else ""
+    return plain(f"{kind.segment}: {kind.exception}{place}{tasks}", 200)
+
+
+def _failure_text(failure: Failure, told: str) -> list[str]:
+    head = "its inputs" if failure.task is None else f"task {failure.task}"
+    given = f", input {plain(failure.input, 80)}" if failure.input else ""
+    lines = [f"  {head}{given}"]
+    if failure.error != told:
+        lines.append(f"    {plain(failure.error, 300)}")
+    if failure.log:
+        lines.append(f"    log: {plain(failure.log, 1000)}")
+    return lines
+
+
+def plain(text: str, limit: int) -> str:
+    """Make text fit for one line of a terminal.
+
+    Parameters
+    ----------
+    text
+        Anything, perhaps from a user's data: control characters are shown as their escapes.
+    limit
+        The longest result; the middle is cut.
+
+    Returns
+    -------
+    str
+    """
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    if len(text) <= limit:
+        return text
+    kept = limit - 5
+    return f"{text[: kept - kept // 2]} ... {text[len(text) - kept // 2 :]}"
+
+
+def duration(seconds: float) -> str:
+    """Say a length of time as people do: "0.3 s", "42 s", "3 min 20 s", "2 h 05 min", "3 d 4 h"."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+#: The columns of tables of counts: the name of a number, and what people read above it.
+COLUMNS = (
+    ("queued", "queued"),
+    ("running", "running"),
+    ("done", "done"),
+    ("reused", "from disk"),
+    ("failed", "failed"),
+)
+
+
+def counts_text(counts: Mapping[str, Mapping[str, int]], waiting: Iterable[str] = ()) -> str:
+    """Draw the counts of each segment as a plain table, one line for each."""
+    behind = frozenset(waiting)
+    rows = [("segment", *(title for _, title in COLUMNS))]
+    rows += [(segment, *(str(numbers.get(name) or "-") for name, _ in COLUMNS)) for segment, numbers in counts.items()]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells) + ("  waiting" if row[0] in behind else ""))
+    return "\n".join(lines)
+
+
+def counts_html(counts: Mapping[str, Mapping[str, int]], waiting: Iterable[str] = ()) -> str:
+    """Draw the counts of each segment as an HTML table."""
+    behind = frozenset(waiting)
+    head = "".join(f"<th>{title}</th>" for title in ("segment", *(title for _, title in COLUMNS), ""))
+    lines = []
+    for segment, numbers in counts.items():
+        cells = "".join(f"<td>{numbers.get(name) or '-'}</td>" for name, _ in COLUMNS)
+        note = "waiting" if segment in behind else ""
+        lines.append(f"<tr><th>{escape(segment)}</th>{cells}<td>{note}</td></tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

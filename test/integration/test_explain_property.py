@@ -1,0 +1,374 @@
+"""Random pipelines, random edits, random accidents: what `explain` says is what the run does, and what is then on
+disk is what a fresh run gives."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Project, run_to_end
+
+from pipelet.core.plan import Reason
+from pipelet.errors import PipeletError
+from pipelet.explain import Explanation
+from pipelet.pipeline import Pipeline
+from pipelet.summary import Summary
+
+ROOT = "PIPELET_PROPERTY_ROOT"
+
+SEGMENT = """\
+{directive}
+import os, zlib
+# {comment}
+version = {version}
+root = os.environ["{root}"]
+text = "_".join(map(str, seg_input.values())) if isinstance(seg_input, dict) else str(seg_input)
+with open(os.path.join(root, "executed"), "a") as log:
+    log.write("{name} " + text + "\\n")
+if os.path.exists(os.path.join(root, "bomb")):
+    with open(os.path.join(root, "executed")) as log:
+        if len(log.readlines()) >= int(open(os.path.join(root, "bomb")).read()):
+            open(get_data_fn("result"), "w").write("half")
+            os._exit(9)
+seen = []
+{ask}
+number = zlib.crc32(repr(("{name}", version, text, seen)).encode()) >> 3
+{file}
+if os.path.exists(os.path.join(root, "fail_{name}_" + text)):
+    raise RuntimeError("told to fail")
+{output}
+"""
+
+READ = "[open(path).read() for path in {}]"
+FILE = 'with open(get_data_fn("result"), "w") as result:\n    result.write(str(number))'
+OUTPUTS = {
+    "list": "seg_output = [(number >> 2 * place) % 3 for place in range(number % 3)]",
+    "one": "set_output(number % 4)",
+    "silent": "",
+    "mixed": "if number % 3:\n    set_output(number % 3)",
+}
+
+
+@dataclass
+class Segment:
+    """What a segment is made of; each edit changes a part."""
+
+    name: str
+    parents: list[str]
+    directive: str
+    asks: list[str]
+    writes: bool
+    output: str
+    version: int = 0
+    comment: int = 0
+
+    def source(self) -> str:
+        return SEGMENT.format(
+            root=ROOT,
+            name=self.name,
+            directive=self.directive,
+            comment=self.comment,
+            version=self.version,
+            ask="\n".join(f"seen.append(sorted({ask}))" for ask in self.asks),
+            file=FILE if self.writes else "",
+            output=OUTPUTS[self.output],
+        )
+
+
+@dataclass
+class World:
+    """A pipeline, its prefix, and all that can happen to them."""
+
+    project: Project
+    chance: random.Random
+    segments: dict[str, Segment] = field(default_factory=dict)
+    pushed: dict[str, list[int]] = field(default_factory=dict)
+    partial: bool = False
+    kept: Path | None = None
+    story: list[str] = field(default_factory=list)
+
+    def build(self) -> None:
+        chance = self.chance
+        self.partial = chance.random() < 0.2
+        names = "abcdef"[: chance.randint(2, 6)]
+        for place, name in enumerate(names):
+            parents = chance.sample(names[:place], min(place, chance.choice([0, 1, 1, 1, 2, 2])))
+            ancestors = set(parents)
+            for above in reversed(names[:place]):
+                if above in ancestors:
+                    ancestors.update(self.segments[above].parents)
+            asks = []
+            if parents:
+                asks = chance.sample(self._asks(parents, sorted(ancestors)), chance.choice([0, 0, 0, 1, 2]))
+            writes = chance.random() < 0.7
+            output = chance.choice(["list", "list", "one", "one", "silent", "mixed"])
+            self.segments[name] = Segment(name, parents, self._directive(parents), asks, writes, output)
+            if not parents:
+                self._push(name)
+        for segment in self.segments.values():
+            self._write(segment)
+
+    def _asks(self, parents: list[str], ancestors: list[str]) -> list[str]:
+        asks = [READ.format('glob_parent("result")'), READ.format(f'glob_parent("*/result", "{parents[-1]}")')]
+        asks += [READ.format(f'glob_seg("{self.chance.choice(ancestors)}", "result")')]
+        return [*asks, "map(str, get_input(%r))" % parents[0]] if False else asks
+
+    def _directive(self, parents: list[str]) -> str:
+        if not parents:
+            return ""
+        chance = self.chance
+        kind = chance.choice(["cross_prod", "cross_prod", "cross_prod", "union", "zip"])
+        values = " + ".join(f"({name} or 0)" for name in parents)
+        where = chance.choice(["", "", "", f' where "({values}) % 2 == 0"'])
+        group = chance.choice(["", "", " group_by 'all'", f' group_by "({values}) % 2"'])
+        return f"#multiplex {kind}{where}{group}"
+
+    def _push(self, name: str) -> None:
+        if self.chance.random() < 0.15:
+            self.pushed.pop(name, None)
+        else:
+            self.pushed[name] = [self.chance.randrange(5) for _ in range(self.chance.randrange(5))]
+
+    def _write(self, segment: Segment) -> None:
+        (self.project.root / f"{segment.name}.py").write_text(segment.source())
+
+    def pipeline(self, prefix: Path | None = None) -> Pipeline:
+        edges = "; ".join(
+            f"{parent} -> {name}" for name, segment in self.segments.items() for parent in segment.parents
+        )
+        alone = "; ".join(self.segments)
+        where = {} if prefix is None else {"prefix": prefix}
+        return self.project.pipeline(f"{alone}; {edges}", self.pushed, partial=self.partial, **where)
+
+    # --- what happens between two runs ---------------------------------------------------------------------------
+
+    def edit(self) -> None:
+        edits = [
+            self.push, self.push, self.push, self.change_code, self.change_comment, self.remove_directory,
+            self.remove_directory, self.fail, self.heal, self.delete_database, self.cut_journal, self.tear_journal,
+            self.set_statuses, self.crash, self.keep_database, self.old_database, self.remove_instance,
+        ]
+        for _ in range(self.chance.randint(1, 2)):
+            edit = self.chance.choice(edits)
+            edit()
+
+    def push(self) -> None:
+        roots = [name for name, segment in self.segments.items() if not segment.parents]
+        name = self.chance.choice(roots)
+        self._push(name)
+        self.story.append(f"push {name} {self.pushed.get(name)}")
+
+    def change_code(self) -> None:
+        segment = self.chance.choice(list(self.segments.values()))
+        segment.version = self.chance.randrange(2)
+        self._write(segment)
+        self.story.append(f"{segment.name} is version {segment.version}")
+
+    def change_comment(self) -> None:
+        segment = self.chance.choice(list(self.segments.values()))
+        segment.comment += 1
+        self._write(segment)
+        self.story.append(f"comment in {segment.name}")
+
+    def _paths(self) -> list[Path]:
+        return sorted(path.parent for path in self.project.prefix.rglob("result") if path.is_file())
+
+    def remove_directory(self) -> None:
+        paths = self._paths()
+        if paths:
+            path = self.chance.choice(paths)
+            shutil.rmtree(path)
+            self.story.append(f"removed {path.relative_to(self.project.prefix)}")
+
+    def remove_instance(self) -> None:
+        found = sorted(path.parent for path in self.project.prefix.rglob("*.meta"))
+        if found and self.chance.random() < 0.3:
+            path = self.chance.choice(found)
+            shutil.rmtree(path)
+            self.story.append(f"removed {path.relative_to(self.project.prefix)}")
+
+    def fail(self) -> None:
+        executed = sorted(set(self.project.lines("executed")))
+        if executed:
+            line = self.chance.choice(executed)
+            (self.project.root / f"fail_{line.replace(' ', '_')}").touch()
+            self.story.append(f"{line} is to fail")
+
+    def heal(self) -> None:
+        for path in self.project.root.glob("fail_*"):
+            path.unlink()
+        self.story.append("nothing is to fail")
+
+    def delete_database(self) -> None:
+        for path in self.project.prefix.glob(".sqlstatus*"):
+            path.unlink()
+        self.story.append("deleted the database")
+
+    def _journals(self) -> list[Path]:
+        return sorted(path for path in self.project.prefix.rglob("*.journal") if path.is_file())
+
+    def cut_journal(self) -> None:
+        """The database is ahead of a journal."""
+        journals = self._journals()
+        if journals and (self.project.prefix / ".sqlstatus").exists() and self.kept is None:
+            path = self.chance.choice(journals)
+            size = path.stat().st_size
+            length = self.chance.randrange(size)
+            os.truncate(path, length)
+            self.story.append(f"cut {path.name} from {size} to {length}")
+            # the database alone has it now
+            self.run()
+
+    def tear_journal(self) -> None:
+        """A frame that was being written when the power failed."""
+        journals = self._journals()
+        if journals:
+            path = self.chance.choice(journals)
+            data = path.read_bytes()
+            with open(path, "ab") as file:
+                file.write(data[40 : 40 + self.chance.randint(1, 10)])
+            self.story.append(f"torn end of {path.name}")
+
+    def set_statuses(self) -> None:
+        database = self.project.prefix / ".sqlstatus"
+        if not database.exists():
+            return
+        with closing(sqlite3.connect(database)) as connection, connection:
+            ids = [row[0] for row in connection.execute("SELECT id FROM task")]
+            chosen = self.chance.sample(ids, min(len(ids), self.chance.randint(1, 3)))
+            for task in chosen:
+                connection.execute("UPDATE task SET status = ? WHERE id = ?", (self.chance.randrange(2), task))
+        self.story.append(f"tasks {chosen} did not end")
+
+    def keep_database(self) -> None:
+        database = self.project.prefix / ".sqlstatus"
+        if database.exists() and not self._at_work():
+            self.kept = self.project.root / "kept_database"
+            shutil.copyfile(database, self.kept)
+            self.story.append("kept the database")
+
+    def old_database(self) -> None:
+        """The power failed, and the database lost its last transactions."""
+        if self.kept is not None and not self._at_work():
+            shutil.copyfile(self.kept, self.project.prefix / ".sqlstatus")
+            self.kept = None
+            self.story.append("the database is an older one")
+
+    def _at_work(self) -> bool:
+        return len(list(self.project.prefix.glob(".sqlstatus*"))) != 1
+
+    def crash(self) -> None:
+        """The run dies in the middle of a task."""
+        (self.project.root / "bomb").write_text(str(len(self.project.lines("executed")) + self.chance.randint(1, 4)))
+        child = os.fork()
+        if not child:
+            try:
+                run_to_end(self.pipeline())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        (self.project.root / "bomb").unlink()
+        self.story.append("a run died")
+
+    # --- a run and what is said of it ----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Ask `explain`, run, compare."""
+        pipeline = self.pipeline()
+        explanation = pipeline.explain()
+        before = len(self.project.lines("executed"))
+        summary = run_to_end(pipeline)
+        ran = self.project.lines("executed")[before:]
+        self.story.append(f"ran {ran}")
+        executed = {name: Counter[str]() for name in self.segments}
+        for line in ran:
+            name, _, text = line.partition(" ")
+            executed[name][text] += 1
+        self._compare(explanation, executed, summary)
+        again = pipeline.explain()
+        if summary.ok:
+            assert again.up_to_date, f"after the run: {again}"
+            self._compare_with_fresh(pipeline, summary)
+
+    def _compare(self, explanation: Explanation, executed: dict[str, Counter[str]], summary: Summary) -> None:
+        unforeseen: set[str] = set()
+        for name, segment in self.segments.items():
+            said, did = explanation[name], executed[name]
+            if unforeseen.intersection(segment.parents):
+                unforeseen.add(name)
+                continue
+            foreseen = Counter(said.inputs)
+            assert len(said.inputs) == said.to_run
+            assert foreseen <= did, f"{name}: said {foreseen}, did {did}"
+            reused = summary.counts[name]["reused"]
+            if said.certain:
+                assert foreseen == did, f"{name}: said {foreseen}, did {did}"
+                assert said.reused == reused, name
+            # what was to be made again as it was failed instead
+            if summary.counts[name]["failed"] and Reason.MISSING.value in said.counts:
+                unforeseen.add(name)
+
+    def _compare_with_fresh(self, pipeline: Pipeline, summary: Summary) -> None:
+        fresh = self.project.root / "fresh"
+        shutil.rmtree(fresh, ignore_errors=True)
+        root = self.project.root / "elsewhere"
+        root.mkdir(exist_ok=True)
+        os.environ[ROOT] = str(root)
+        try:
+            other = self.pipeline(fresh)
+            also = run_to_end(other)
+        finally:
+            os.environ[ROOT] = str(self.project.root)
+        assert also.waiting == summary.waiting
+        if list(self.project.root.glob("fail_*")):
+            return
+        for name in self.segments:
+            assert pipeline.outputs(name) == other.outputs(name), name
+            assert inputs(pipeline, name) == inputs(other, name), name
+
+
+def inputs(pipeline: Pipeline, name: str) -> list[Any]:
+    """What the segment's wanted tasks took."""
+    return [task.input for task in pipeline.tasks(name) if task.id in wanted(pipeline, name)]
+
+
+def wanted(pipeline: Pipeline, name: str) -> set[int]:
+    from pipelet.statusdb import Reader, unpack_ids
+
+    with Reader.open(pipeline.sqlfile) as reader:
+        row = reader.instance(pipeline.snapshot().keys[name])
+        return set(unpack_ids(row.wanted)) if row is not None and row.wanted else set()
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path) -> Iterator[None]:
+    os.environ[ROOT] = str(tmp_path)
+    yield
+    del os.environ[ROOT]
+
+
+SEEDS = int(os.environ.get("PIPELET_SEEDS", "12"))
+FIRST = int(os.environ.get("PIPELET_FIRST_SEED", "0"))
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
+def test_what_explain_says_is_what_the_run_does(tmp_path: Path, seed: int) -> None:
+    world = World(Project(tmp_path), random.Random(seed))
+    world.build()
+    try:
+        world.run()
+        for _ in range(6):
+            world.edit()
+            world.run()
+    except (AssertionError, PipeletError) as error:
+        scripts = "\n\n".join(f"{item.name} {item.parents}\n{item.source()}" for item in world.segments.values())
+        raise AssertionError(f"{error}\n{world.story}\npartial={world.partial}\n{scripts}") from error

@@ -1,0 +1,143 @@
+"""What the tests that run pipelines share: a place for scripts and results, runs in this process and in others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipelet.core.calls import Batch, BatchResult, TaskResult
+from pipelet.executors.base import InlineExecutor
+from pipelet.launchers import launch_interactive, launch_process
+from pipelet.pipeline import Pipeline
+from pipelet.runner import Hooks, execute
+from pipelet.summary import Summary
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+#: How long anything may take before a test gives up on it: machines may be slow.
+PATIENCE = 120.0
+
+_T = TypeVar("_T")
+
+
+def until(look: Callable[[], _T], what: str = "", seconds: float = PATIENCE) -> _T:
+    """Look again and again until there is something; give that."""
+    end = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < end, f"waited {seconds:.0f} s in vain for {what or look}"
+        time.sleep(0.01)
+
+
+class Project:
+    """A code directory, a prefix, and ways to run what is in them.
+
+    Attributes
+    ----------
+    root
+        Where the scripts and ``main.py`` are, and the current directory of what is started.
+    prefix
+        The root of the data.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.prefix = root / "prefix"
+
+    def write(self, **scripts: str) -> Project:
+        """Write ``name.py`` for each argument; indentation that all lines share goes."""
+        for name, text in scripts.items():
+            (self.root / f"{name}.py").write_text(textwrap.dedent(text))
+        return self
+
+    def pipeline(self, dot: str, push: dict[str, Iterable[Any]] | None = None, **options: Any) -> Pipeline:
+        """A pipeline on these scripts and this prefix."""
+        pipeline = Pipeline(dot, **{"code_dir": self.root, "prefix": self.prefix, **options})
+        pipeline.push(**(push or {}))
+        return pipeline
+
+    def run(self, pipeline: Pipeline, processes: int = 0, log_level: int = 0) -> Summary:
+        """Run a pipeline: in this process, or by so many worker processes."""
+        if processes:
+            return launch_process(pipeline, processes, log_level=log_level)[0].run()
+        return launch_interactive(pipeline, log_level=log_level)[0].run()
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start Python with these words (``"main.py", "-d"``) as a process of its own, leader of a new group."""
+        defaults = {
+            "cwd": self.root, "env": ENVIRONMENT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE, "text": True, "process_group": 0,
+        }
+        if sys.version_info < (3, 11):
+            del defaults["process_group"]
+            defaults["start_new_session"] = True
+        return subprocess.Popen([sys.executable, *words], **{**defaults, **options})
+
+    def ran(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Start Python with these words, and wait for its end."""
+        process = self.start(*words, **options)
+        out, err = process.communicate(timeout=2 * PATIENCE)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a file beside the scripts; none when there is no file."""
+        path = self.root / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those of the processes that still run; a zombie does not."""
+    found = []
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state not in "ZX":
+            found.append(pid)
+    return found
+
+
+def values(tasks: Sequence[Any], name: str) -> list[Any]:
+    """One field of each of some task records."""
+    return [getattr(task, name) for task in tasks]
+
+
+class _ToTheEnd:
+    """Tasks run in this process; a failing one is recorded, and the run goes on."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._inline = InlineExecutor()
+
+    def submit(self, batch: Batch) -> Future[BatchResult]:
+        return self._inline.submit(batch)
+
+    def partial(self, future: Future[BatchResult]) -> Sequence[TaskResult]:
+        return ()
+
+    def processes(self) -> list[tuple[int, float | None]]:
+        return []
+
+    def close(self, kill: bool = False) -> None:
+        self._inline.close()
+
+
+def run_to_end(pipeline: Pipeline, messages: list[str] | None = None) -> Summary:
+    """Run a pipeline in this process as by processes: failures end up in the summary.
+
+    ``messages`` receives what the run says, ``"WARNING: seg: ..."``.
+    """
+    said: list[str] = [] if messages is None else messages
+    hooks = Hooks(lambda level, text: said.append(text), lambda items: None, lambda: False)
+    return execute(pipeline.snapshot(), lambda scratch: _ToTheEnd(), hooks, lambda: None)
