@@ -65,7 +65,11 @@ class BackgroundRun:
         self._reader = threading.Thread(target=self._listen, daemon=True, name="pipelet-events")
         self._reader.start()
         atexit.register(self._at_exit)
-        self._ready.wait()
+        try:
+            self._ready.wait()
+        except KeyboardInterrupt:
+            self.stop()
+            raise
         if self._error is not None and self._summary is None and not self._started:
             self._close()
             raise self._error
@@ -106,13 +110,24 @@ class BackgroundRun:
         return self._summary
 
     def stop(self) -> None:
-        """Stop the running tasks, keep what is done, and wait until all processes are gone."""
+        """Stop the running tasks, keep what is done, and wait until all processes are gone.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Ctrl-C once more: they were killed.
+        """
         with contextlib.suppress(OSError, ValueError):
             assert self._process.stdin is not None
             self._process.stdin.write(b"stop\n")
             self._process.stdin.flush()
-        self._tracker.wait()
-        self._close()
+        try:
+            self._tracker.wait()
+        except KeyboardInterrupt:
+            self._process.kill()
+            raise
+        finally:
+            self._close()
 
     def _listen(self) -> None:
         """Follow what the background process tells."""
@@ -154,13 +169,19 @@ class BackgroundRun:
         self._events.close()
 
     def _at_exit(self) -> None:
-        """A script that never waits still finishes its work before it exits."""
+        """A script that never waits still finishes its work before it exits, unless Ctrl-C ended it."""
         try:
-            self._tracker.wait()
+            if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+                self.stop()
+            else:
+                self._tracker.wait()
         except KeyboardInterrupt:
-            self.stop()
+            with contextlib.suppress(KeyboardInterrupt):
+                self.stop()
         self._close()
-        if self._error is not None:
+        if isinstance(self._error, KeyboardInterrupt):
+            print("stopped: what is done is kept, the next run goes on from there", file=sys.stderr)
+        elif self._error is not None:
             print(f"{type(self._error).__name__}: {self._error}", file=sys.stderr)
         elif self._summary is not None and not self._summary.ok:
             print(self._summary, file=sys.stderr)
@@ -297,10 +318,9 @@ def _sendable(error: PipeletError) -> PipeletError:
 
 def _obey(stopped: threading.Event, executors: list[Any]) -> None:
     """Stop at a word from the starter, or when it is gone."""
-    word = os.read(0, 100)
+    while os.read(0, 100):
+        stopped.set()
     stopped.set()
-    if word:
-        return
     time.sleep(_LAST_SECONDS)
     for executor in executors:
         _kill_workers(executor.processes())

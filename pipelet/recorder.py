@@ -10,7 +10,7 @@ import json
 import os
 import pickle
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgpack
 
@@ -39,12 +39,17 @@ class Recorder:
         The prefix.
     writer
         The database.
+    still_ours
+        Called before anything is written; raises when another run has taken the prefix from this one.
     """
 
-    def __init__(self, snapshot: Snapshot, tree: Tree, writer: Writer) -> None:
+    def __init__(
+        self, snapshot: Snapshot, tree: Tree, writer: Writer, still_ours: Callable[[], None] = lambda: None
+    ) -> None:
         self._snapshot = snapshot
         self._tree = tree
         self._writer = writer
+        self._still_ours = still_ours
         self._instances: dict[str, InstanceRow] = {}
         self._events: dict[str, list[Event]] = {}
         self._statuses: dict[int, Status] = {}
@@ -234,6 +239,7 @@ class Recorder:
         """
         if not self.pending:
             return
+        self._still_ours()
         while self._events:
             name = next(iter(self._events))
             self._ends[name] = self._journal(self._instances[name].path).append(self._events[name])
@@ -289,6 +295,7 @@ class Recorder:
     def _write(self, segment: str, events: list[Event], queued: list[TaskRow]) -> None:
         if not events and not queued:
             return
+        self._still_ours()
         row = self._instances[segment]
         end = self._journal(row.path).append(events) if events else row.journal_end
         with self._writer.transaction():

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipelet.errors import PipeletError, PrefixLocked
+from pipelet.errors import PipeletError, PrefixLocked, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.planner import Snapshot
 from pipelet.progress import Bars, SegmentProgress, Tracker
@@ -71,13 +71,13 @@ def execute(
     """
     tree = Tree(snapshot.prefix)
     tree.create()
-    scratch = tempfile.mkdtemp(prefix="pipelet-")
+    scratch = _scratch_directory()
     try:
-        with _locked(tree, scratch) as lock:
+        with _locked(tree, scratch) as (lock, still_ours):
             ready()
             log = RunLog(tree.log_dir, hooks.echo)
             try:
-                return _execute(snapshot, tree, lock, make_executor, hooks, log, scratch)
+                return _execute(snapshot, tree, lock, still_ours, make_executor, hooks, log, scratch)
             finally:
                 log.close()
     finally:
@@ -88,6 +88,7 @@ def _execute(
     snapshot: Snapshot,
     tree: Tree,
     lock: PrefixLock,
+    still_ours: Callable[[], None],
     make_executor: Callable[[str], Executor],
     hooks: Hooks,
     log: RunLog,
@@ -97,7 +98,7 @@ def _execute(
         log.write(logging.WARNING, f"there is no database {snapshot.sqlfile}: it is made anew from the tree")
         rebuild(tree, snapshot.sqlfile)
     with contextlib.closing(Writer.open(snapshot.sqlfile)) as writer:
-        recorder = Recorder(snapshot, tree, writer)
+        recorder = Recorder(snapshot, tree, writer, still_ours)
         recorder.mend_if_cut()
         executor = make_executor(scratch)
         inline = executor if isinstance(executor, InlineExecutor) else None
@@ -123,8 +124,18 @@ def _execute(
         return summary
 
 
+def _scratch_directory() -> str:
+    try:
+        return tempfile.mkdtemp(prefix="pipelet-")
+    except OSError as error:
+        raise StorageError(
+            f"no directory for temporary files can be made: {error} (make room, or set TMPDIR to a place that has some)"
+        ) from error
+
+
 @contextlib.contextmanager
-def _locked(tree: Tree, scratch: str) -> Iterator[PrefixLock]:
+def _locked(tree: Tree, scratch: str) -> Iterator[tuple[PrefixLock, Callable[[], None]]]:
+    """Hold the lock; gives it, and a function that raises once another run has taken it from us."""
     lock = PrefixLock(tree.lock_path, scratch)
     end = time.monotonic() + _LOCK_PATIENCE
     while True:
@@ -136,21 +147,31 @@ def _locked(tree: Tree, scratch: str) -> Iterator[PrefixLock]:
                 raise
             time.sleep(0.1)
     ended = threading.Event()
-    beat = threading.Thread(target=_beat, args=(lock, ended), daemon=True, name="pipelet-heartbeat")
+    lost: list[PrefixLocked] = []
+    beat = threading.Thread(target=_beat, args=(lock, ended, lost), daemon=True, name="pipelet-heartbeat")
     beat.start()
+
+    def still_ours() -> None:
+        if lost:
+            raise lost[0]
+
     try:
-        yield lock
+        yield lock, still_ours
     finally:
         ended.set()
         beat.join()
         lock.release()
 
 
-def _beat(lock: PrefixLock, ended: threading.Event) -> None:
-    while not ended.wait(_HEARTBEAT_SECONDS):
-        # A file system that is away for a moment is no reason to end the run.
-        with contextlib.suppress(PipeletError):
+def _beat(lock: PrefixLock, ended: threading.Event, lost: list[PrefixLocked]) -> None:
+    while not lost and not ended.wait(_HEARTBEAT_SECONDS):
+        try:
             lock.heartbeat()
+        except PrefixLocked as error:
+            lost.append(error)
+        except PipeletError:
+            # A file system that is away for a moment is no reason to end the run.
+            continue
 
 
 class InteractiveRun:
@@ -205,7 +226,9 @@ def printer(log_level: int, bars: Bars | None) -> Echo:
             return
         if bars is not None:
             bars.write(message)
-        else:
-            print(message, file=sys.stderr)
+            return
+        # Nobody may be reading any more: the run goes on.
+        with contextlib.suppress(OSError, ValueError):
+            print(message, file=sys.stderr, flush=True)
 
     return echo

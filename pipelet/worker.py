@@ -214,7 +214,13 @@ def run_batch(
             report(result, None)
             return tuple(left.id for left in batch.calls[place:])
         report(result, call.id)
-        result, _ = bench.run(batch.context, call)
+        begun = time.time()
+        try:
+            result, _ = bench.run(batch.context, call)
+        except BaseException as error:
+            # What goes wrong around a task is a failure of this task and of no other.
+            text = error_text(error)
+            result = TaskResult(call.id, Status.FAILED, begun, time.time(), _HOST, os.getpid(), error=text)
     report(result, None)
     return ()
 

@@ -182,7 +182,7 @@ def reduced(obj: Any) -> Shape:
     maker, arguments, state, items, pairs, setter = _reduction(obj)
     if maker is None:
         return _found_by_name(obj, arguments)
-    kind = type(obj)
+    kind: Any = type(obj)
     state = _without_caches(state, _cache_names(kind))
     if type(state) is dict and not state:
         state = None  # Python 3.10 and later ones differ in which of the two they give

@@ -157,11 +157,9 @@ class _Clause:
         return f"segment {self.context.segment!r}: {self.role} `{self.text}`"
 
     def _short(self, at: int, index: int | None) -> str:
-        try:
-            value = self.context.object(at, index)
-        except ExpansionError:
-            return self.context.sources[at].elements[index or 0].text
-        return " ".join(_SHORT.repr(value).split())
+        if at not in self.used and index is not None:
+            return self.context.sources[at].elements[index].text
+        return " ".join(_SHORT.repr(self.context.object(at, index)).split())
 
 
 _SHORT = reprlib.Repr()

@@ -27,7 +27,7 @@ ROOT = "PIPELET_PROPERTY_ROOT"
 
 SEGMENT = """\
 {directive}
-import os, zlib
+import os, pathlib, zlib
 # {comment}
 version = {version}
 root = os.environ["{root}"]
@@ -36,8 +36,8 @@ with open(os.path.join(root, "executed"), "a") as log:
     log.write("{name} " + text + "\\n")
 if os.path.exists(os.path.join(root, "bomb")):
     with open(os.path.join(root, "executed")) as log:
-        if len(log.readlines()) >= int(open(os.path.join(root, "bomb")).read()):
-            open(get_data_fn("result"), "w").write("half")
+        if len(log.readlines()) >= int(pathlib.Path(root, "bomb").read_text()):
+            pathlib.Path(get_data_fn("result")).write_text("half")
             os._exit(9)
 seen = []
 {ask}
@@ -48,7 +48,7 @@ if os.path.exists(os.path.join(root, "fail_{name}_" + text)):
 {output}
 """
 
-READ = "[open(path).read() for path in {}]"
+READ = "[pathlib.Path(path).read_text() for path in {}]"
 FILE = 'with open(get_data_fn("result"), "w") as result:\n    result.write(str(number))'
 OUTPUTS = {
     "list": "seg_output = [(number >> 2 * place) % 3 for place in range(number % 3)]",
@@ -120,7 +120,7 @@ class World:
     def _asks(self, parents: list[str], ancestors: list[str]) -> list[str]:
         asks = [READ.format('glob_parent("result")'), READ.format(f'glob_parent("*/result", "{parents[-1]}")')]
         asks += [READ.format(f'glob_seg("{self.chance.choice(ancestors)}", "result")')]
-        return [*asks, "map(str, get_input(%r))" % parents[0]] if False else asks
+        return asks
 
     def _directive(self, parents: list[str]) -> str:
         if not parents:

@@ -396,6 +396,13 @@ class TestGroupBy:
             assert "gave [1], which can't name a class (TypeError: unhashable type: 'list'), for a=[1]" in str(error)
             assert "tuple" in str(error)
 
+    def test_elements_that_the_expression_does_not_use_are_not_loaded_for_the_message(self):
+        loader = Loader()
+        with pytest.raises(ExpansionError, match="for a=1, b=x_y"):
+            parents = [output("a", [1]), output("b", [("x", "y")])]
+            expand("melt", parents, Multiplex(group_by="[]"), loader, pytest.fail)
+        assert loader.asked == []
+
     def test_a_value_without_fingerprint(self):
         error = refusal([output("a", [1])], group_by="lambda: a")
         assert "can't name a class" in str(error)
