@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -67,9 +68,9 @@ class Pipeline:
     ) -> None:
         self.pipedot = _dot_text(pipedot)
         self.graph: Graph = build_graph(self.pipedot)
-        self.code_dir = _absolute(code_dir)
-        self.prefix = _absolute(prefix)
-        self.sqlfile = Tree(self.prefix).default_sqlfile if sqlfile is None else _absolute(sqlfile)
+        self.code_dir = _absolute(code_dir, "code_dir")
+        self.prefix = _absolute(prefix, "prefix")
+        self.sqlfile = Tree(self.prefix).default_sqlfile if sqlfile is None else _absolute(sqlfile, "sqlfile")
         self.matplotlib = matplotlib
         self.matplotlib_interactive = matplotlib_interactive
         self.partial = partial
@@ -125,7 +126,7 @@ class Pipeline:
                 f"push to a segment without parents: {', '.join(self.graph.roots)}"
             )
         if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
-            raise PushError(f"push({name}=...) takes a list of inputs, for example push({name}=[{values!r}])")
+            raise PushError(f"push({name}=...) takes a list of inputs, for example push({name}=[{reprlib.repr(values)}])")
         elements = []
         for position, value in enumerate(values):
             try:
@@ -333,24 +334,30 @@ class Pipeline:
     def _known(self, segment: str) -> None:
         if segment not in self.graph:
             near = self.graph.nearest(segment)
-            hint = f"; did you mean {near!r}?" if near else ""
+            hint = f"; did you mean {near!r}?" if near else "."
             known = ", ".join(self.graph.segments)
             raise UnknownSegmentError(f"there is no segment named {segment!r}{hint} The segments are: {known}")
 
 
-def _absolute(path: str | os.PathLike[str]) -> str:
+def _absolute(path: str | os.PathLike[str], argument: str) -> str:
     """An absolute path with single slashes; the library keeps two at the beginning."""
-    return "/" + os.path.abspath(path).lstrip("/")
+    text = path if isinstance(path, str) else os.fspath(path) if isinstance(path, os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text:
+        raise PipelineError(f"{argument}={path!r} is no path; give a string such as './'")
+    return "/" + os.path.abspath(text).lstrip("/")
 
 
 def _dot_text(pipedot: str | os.PathLike[str]) -> str:
+    if not isinstance(pipedot, (str, os.PathLike)):
+        raise PipelineError(f"{pipedot!r} is no graph; give a string such as 'a -> b;' or the path of a .dot file")
     text = os.fspath(pipedot)
     if not isinstance(pipedot, str) or (text.endswith(".dot") and "\n" not in text and "->" not in text):
         try:
             with open(text, encoding="utf-8") as file:
                 return file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise PipelineError(f"the graph can't be read from {text}: {error}") from error
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else error
+            raise PipelineError(f"the graph can't be read from {text!r}: {problem}") from error
     return text
 
 

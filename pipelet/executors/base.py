@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+from pipelet.capture import TeeCapture
 from pipelet.core.calls import Batch, BatchResult, TaskResult
-from pipelet.worker import Bench, TeeCapture
+from pipelet.worker import Bench
 
 
 class Executor(Protocol):

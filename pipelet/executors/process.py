@@ -21,11 +21,12 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple
 
+from pipelet.capture import FileCapture
 from pipelet.core.calls import Batch, BatchResult, TaskResult
 from pipelet.core.model import Status
 from pipelet.errors import LauncherError
 from pipelet.storage import process_start
-from pipelet.worker import Bench, FileCapture, run_batch
+from pipelet.worker import Bench, run_batch
 
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1

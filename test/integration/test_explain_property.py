@@ -16,45 +16,36 @@ from typing import Any
 
 import pytest
 from support import Project, run_to_end
+from told_segments import ROOT
 
 from pipelet.core.plan import Reason
 from pipelet.errors import PipeletError
 from pipelet.explain import Explanation
 from pipelet.pipeline import Pipeline
+from pipelet.reading import read_outputs, read_tasks
+from pipelet.statusdb import Reader, pack_ids, unpack_ids
+from pipelet.storage import Tree
 from pipelet.summary import Summary
-
-ROOT = "PIPELET_PROPERTY_ROOT"
 
 SEGMENT = """\
 {directive}
-import os, pathlib, zlib
+from told_segments import Told
 # {comment}
-version = {version}
-root = os.environ["{root}"]
-text = "_".join(map(str, seg_input.values())) if isinstance(seg_input, dict) else str(seg_input)
-with open(os.path.join(root, "executed"), "a") as log:
-    log.write("{name} " + text + "\\n")
-if os.path.exists(os.path.join(root, "bomb")):
-    with open(os.path.join(root, "executed")) as log:
-        if len(log.readlines()) >= int(pathlib.Path(root, "bomb").read_text()):
-            pathlib.Path(get_data_fn("result")).write_text("half")
-            os._exit(9)
-seen = []
+told = Told("{name}", {version}, seg_input)
+told.executed(get_data_fn)
 {ask}
-number = zlib.crc32(repr(("{name}", version, text, seen)).encode()) >> 3
 {file}
-if os.path.exists(os.path.join(root, "fail_{name}_" + text)):
-    raise RuntimeError("told to fail")
+told.fail()
 {output}
 """
 
-READ = "[pathlib.Path(path).read_text() for path in {}]"
-FILE = 'with open(get_data_fn("result"), "w") as result:\n    result.write(str(number))'
+READ = "told.read({})"
+FILE = 'told.write(get_data_fn("result"))'
 OUTPUTS = {
-    "list": "seg_output = [(number >> 2 * place) % 3 for place in range(number % 3)]",
-    "one": "set_output(number % 4)",
+    "list": "seg_output = [(told.number >> 2 * place) % 3 for place in range(told.number % 3)]",
+    "one": "set_output(told.number % 4)",
     "silent": "",
-    "mixed": "if number % 3:\n    set_output(number % 3)",
+    "mixed": "if told.number % 3:\n    set_output(told.number % 3)",
 }
 
 
@@ -73,12 +64,11 @@ class Segment:
 
     def source(self) -> str:
         return SEGMENT.format(
-            root=ROOT,
             name=self.name,
             directive=self.directive,
             comment=self.comment,
             version=self.version,
-            ask="\n".join(f"seen.append(sorted({ask}))" for ask in self.asks),
+            ask="\n".join(self.asks),
             file=FILE if self.writes else "",
             output=OUTPUTS[self.output],
         )
@@ -331,22 +321,21 @@ class World:
         assert also.waiting == summary.waiting
         if list(self.project.root.glob("fail_*")):
             return
-        for name in self.segments:
-            assert pipeline.outputs(name) == other.outputs(name), name
-            assert inputs(pipeline, name) == inputs(other, name), name
+        assert contents(pipeline) == contents(other)
 
 
-def inputs(pipeline: Pipeline, name: str) -> list[Any]:
-    """What the segment's wanted tasks took."""
-    return [task.input for task in pipeline.tasks(name) if task.id in wanted(pipeline, name)]
-
-
-def wanted(pipeline: Pipeline, name: str) -> set[int]:
-    from pipelet.statusdb import Reader, unpack_ids
-
+def contents(pipeline: Pipeline) -> dict[str, tuple[list[Any], list[Any]]]:
+    """What the wanted tasks of each segment took and gave."""
+    found = {}
+    keys = pipeline.snapshot().keys
     with Reader.open(pipeline.sqlfile) as reader:
-        row = reader.instance(pipeline.snapshot().keys[name])
-        return set(unpack_ids(row.wanted)) if row is not None and row.wanted else set()
+        for name, key in keys.items():
+            row = reader.instance(key)
+            assert row is not None
+            wanted = set(unpack_ids(row.wanted or pack_ids([])))
+            tasks = read_tasks(Tree(pipeline.prefix), reader, row, pipeline.graph.parents(name), None)
+            found[name] = ([task.input for task in tasks if task.id in wanted], read_outputs(reader, row))
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -190,6 +190,11 @@ def test_another_writer_in_between_is_noticed(tmp_path):
     Journal(journal.path).append([["two"]])
     journal.append([["three"]])
     assert frames_of(Journal(journal.path)) == [[["one"]], [["two"]], [["three"]]]
+    with open(journal.path, "ab") as file:
+        file.write(b"a frame of a writer that was killed")
+    journal.append([["four"]])
+    assert frames_of(Journal(journal.path), journal.size()) == []
+    assert frames_of(Journal(journal.path))[-2:] == [[["three"]], [["four"]]]
 
 
 def test_rewriting_replaces_everything_and_can_be_appended_to(tmp_path):

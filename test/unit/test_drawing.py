@@ -220,7 +220,7 @@ def test_a_status_is_told_by_colour_sign_and_word(status: str) -> None:
     box = look("a", "a", {status: 7})
     style = STATUS_STYLES[status]
     assert (box["fillcolor"], box["color"]) == (style.fill, style.line)
-    assert f"{style.sign} 7 {status}" in box["label"]
+    assert f'<font color="{style.ink}">{style.sign} 7 {status}</font>' in box["label"]
     assert box["tooltip"] == f"a: 7 {status}"
     assert ("dashed" in box["style"]) == (status == "waiting")
 
@@ -275,6 +275,12 @@ def test_numbers_stand_beside_a_box_that_takes_no_html() -> None:
     box = look('a [shape=record, label="{x|y}"]', "a", {"done": 2})
     assert box["label"] == "{x|y}"
     assert "2 done" in box["xlabel"]
+    assert STATUS_STYLES["done"].line in box["xlabel"]
+
+
+def test_a_backslash_at_the_end_does_not_open_the_quotes() -> None:
+    graph = build_graph("a [x=b\\]; a -> c")
+    assert build_graph(to_dot(graph)).attributes("a")["x"] == "b\\\\"
 
 
 def test_braces_that_matter_to_a_picture_are_written() -> None:

@@ -398,8 +398,8 @@ class TestGroupBy:
 
     def test_elements_that_the_expression_does_not_use_are_not_loaded_for_the_message(self):
         loader = Loader()
+        parents = [output("a", [1]), output("b", [("x", "y")])]
         with pytest.raises(ExpansionError, match="for a=1, b=x_y"):
-            parents = [output("a", [1]), output("b", [("x", "y")])]
             expand("melt", parents, Multiplex(group_by="[]"), loader, pytest.fail)
         assert loader.asked == []
 
