@@ -6,11 +6,12 @@ taken over when the next run starts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgpack
 
@@ -134,11 +135,11 @@ class Recorder:
         events: list[Event] = [["task_set", name, json.dumps(sets[0])] for name, sets in plan.task_sets.items()]
         queued: list[TaskRow] = []
         moves: list[tuple[str, int]] = []
+        taken = self._tree.present(row.path) if whole is not None and plan.decisions else ()
         for decision in plan.decisions:
             task, old = decision.task, decision.replaces
             if decision.action in (Action.NEW, Action.REPLACE):
-                task = ids[decision.position] = self._next_id
-                self._next_id += 1
+                task = ids[decision.position] = self._new_id(row, decision.wanted.text, taken)
             if old:
                 events.append(["current", old, SUPERSEDED])
                 moves.append(("supersede", old))
@@ -163,18 +164,26 @@ class Recorder:
         wanted = pack_ids(ids)
         if wanted != row.wanted:
             events.append(["wanted", wanted])
-        self._write(segment, events, queued)
-        if moves:
-            with self._tree.moving():
-                for verb, task in moves:
-                    self._move(segment, planned, verb, task, row.whole_task)
+        # The mark stands before the records change: a crash in between leaves a word that directories must follow.
+        with self._tree.moving() if moves else contextlib.nullcontext():
+            self._write(segment, events, queued)
+            for verb, task in moves:
+                self._move(segment, planned, verb, task, row.whole_task)
         return ids
+
+    def _new_id(self, row: InstanceRow, text: str, taken: Collection[str]) -> int:
+        """An id for a new task, whose directory must not be a product of the task that has ``data/`` itself."""
+        while row.whole_task is not None and task_name(self._next_id, text) in taken:
+            self._next_id += 1
+        self._next_id += 1
+        return self._next_id - 1
 
     def _move(self, segment: str, planned: Planned, verb: str, task: int, whole: int | None) -> None:
         """Bring one task's directory where its record says it is."""
         tree, path = self._tree, self._instances[segment].path
         place, text, _ = planned.places[task]
-        siblings = {name for other, (name, _, _) in planned.places.items() if name and other != task}
+        in_data = task == whole if verb == "clear" else place == ""
+        siblings = {name for name, _, _ in planned.places.values() if name} if in_data else ()
         if verb == "clear":
             expected = "" if task == whole else task_name(task, text)
             tree.remove_task(path, expected, task, text, True, siblings)

@@ -74,6 +74,7 @@ def execute(
     scratch = _scratch_directory()
     try:
         with _locked(tree, scratch) as (lock, still_ours):
+            tree.empty_trash()
             ready()
             log = RunLog(tree.log_dir, hooks.echo)
             try:

@@ -29,6 +29,7 @@ from pipelet.core.text import value_text
 from pipelet.environment import Environment, EnvironmentBase, pickle_output
 from pipelet.errors import FingerprintError, OutputError, TaskError
 from pipelet.modules import loaded_from, module_facts
+from pipelet.plotting import Screenless
 
 _HOST = socket.gethostname()
 _LINE = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
@@ -65,6 +66,7 @@ class Bench:
         self._active: Compiled | None = None
         self._base_path = list(sys.path)
         self._outside: dict[str, types.ModuleType] = {}
+        self._screenless = Screenless()
 
     def run(self, context: SegmentContext, call: TaskCall) -> tuple[TaskResult, BaseException | None]:
         """Run one task.
@@ -101,6 +103,8 @@ class Bench:
         finally:
             if environment is not None and environment._temporary is not None:
                 shutil.rmtree(environment._temporary, ignore_errors=True)
+            if context.agg:
+                self._screenless.close_figures()
         if error is not None:
             fields = {"error": error_text(error)}
         if environment is not None:
@@ -123,7 +127,11 @@ class Bench:
         return result, error
 
     def leave(self) -> None:
-        """Give ``sys.path`` and ``sys.modules`` back as they were before the first task."""
+        """Give ``sys.path``, ``sys.modules`` and matplotlib back as they were before the first task."""
+        self._leave_segment()
+        self._screenless.restore()
+
+    def _leave_segment(self) -> None:
         if self._active is None:
             return
         self._stash()
@@ -146,7 +154,7 @@ class Bench:
         active = self._active
         if active is not None and active.context.name == context.name:
             return active
-        self.leave()
+        self._leave_segment()
         self._base_path = list(sys.path)
         self._outside = loaded_from((context.code_dir, context.instance_dir))
         for name in self._outside:
@@ -155,7 +163,7 @@ class Bench:
         importlib.invalidate_caches()
         sys.modules.update(self._modules.get(context.name, {}))
         if context.agg:
-            os.environ["MPLBACKEND"] = "Agg"
+            self._screenless.select()
         compiled = self._compiled.get(context.name)
         if compiled is None:
             try:
