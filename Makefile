@@ -55,6 +55,8 @@ pytest: $(VENV)/.test
 	@rm -f .coverage .coverage.*
 ifeq ($(strip $(PYTEST_OPTIONS)),)
 	@$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=
+	@# what tests killed may have left half a file of measurements
+	@rm -f .coverage.*
 	@echo "==> Coverage: at least $(COVERAGE_FLOOR) % of all, $(CORE_COVERAGE_FLOOR) % of the core"
 	@$(BIN)/python -m coverage report --fail-under=$(COVERAGE_FLOOR)
 	@$(BIN)/python -m coverage report --include='*/pipelet/core/*' --fail-under=$(CORE_COVERAGE_FLOOR)

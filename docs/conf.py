@@ -1,6 +1,20 @@
 """Settings of the documentation: `make docs` builds it, warnings are errors."""
 
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
 from pipelet._version import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "Pipelet"
 author = "The Pipelet developers"
@@ -11,9 +25,48 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
 exclude_patterns = ["_build"]
 nitpicky = False
+# names in single backticks become links where there is something of that name
+default_role = "py:obj"
+highlight_language = "none"
 html_theme = "alabaster"
 html_theme_options = {"description": "A pipeline engine for scientists", "fixed_sidebar": True, "page_width": "1000px"}
 html_show_sourcelink = False
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+python_maximum_signature_line_length = 80
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What is typed, and how it is run from this checkout.
+COMMANDS = {
+    "pipeutils": ["-m", "pipelet.cli.pipeutils"],
+    "pipeweb": ["-m", "pipelet.cli.pipeweb"],
+    "main.py": [str(ROOT / "pipelet" / "static" / "main.py")],
+}
+
+
+class CommandHelp(SphinxDirective):
+    """``.. command-help:: pipeweb track`` shows what that command says with ``--help``, as it is at this moment."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Ask the command."""
+        command, *verb = self.arguments[0].split()
+        words = [sys.executable, *COMMANDS[command], *verb, "--help"]
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
+        ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise self.error(f"{' '.join(words)} ended with {ended.returncode}: {ended.stderr}")
+        self.env.note_reread()
+        typed = " ".join([*self.arguments[0].split(), "--help"])
+        text = f"$ {typed}\n{ended.stdout.rstrip()}"
+        return [nodes.literal_block(text, text, language="none")]
+
+
+def setup(app: Sphinx) -> None:
+    """Add the directive."""
+    app.add_directive("command-help", CommandHelp)

@@ -103,6 +103,7 @@ class CallMaker:
             blobs=tuple(msgpack.unpackb(task.input or b"\x90")),
             members=None if members is None else tuple(tuple(item.blob for item in part) for part in members),
             line=self._line(parents) if self._needs_line else None,
+            absent=frozenset(name for name, ids in zip(self.context.parents, parents, strict=False) if not ids),
         )
 
     def _line(self, parents: Parents) -> Line:

@@ -71,14 +71,13 @@ class FileCapture:
                 with suppress(Exception):
                     stream.flush()
         for number, stream in self._streams.items():
-            try:
+            os.dup2(self._file, number)
+            if not stream.closed:
                 stream.flush()
-            except (OSError, ValueError):
-                os.dup2(self._file, number)
-                if stream.closed:
-                    self._streams[number] = open(  # noqa: SIM115 (as long as the process)
-                        number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
-                    )
+            else:
+                self._streams[number] = open(  # noqa: SIM115 (lives as long as the process)
+                    number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+                )
         sys.stdout, sys.stderr = self._streams[1], self._streams[2]
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "find_script",
     "read_code",
     "segment_keys",
+    "survey_code",
     "unified",
     "unlisted_imports",
 ]
@@ -111,6 +112,31 @@ def read_code(graph: Graph, code_dir: str, words: Collection[str] = ENVIRONMENT_
     PipelineError
         A script is missing, can't be read or is no Python; a directive is wrong. Several as `PipelineProblems`.
     """
+    codes, problems = survey_code(graph, code_dir, words)
+    raise_problems(problems)
+    return codes
+
+
+def survey_code(
+    graph: Graph, code_dir: str, words: Collection[str] = ENVIRONMENT_WORDS
+) -> tuple[dict[str, SegmentCode], list[PipelineError]]:
+    """Read the code of the segments that have good code, for who wants to know of these whatever ails the others.
+
+    Parameters
+    ----------
+    graph, code_dir, words
+        As for `read_code`.
+
+    Returns
+    -------
+    dict, list
+        Segment to its code; and what is wrong with the others.
+
+    Raises
+    ------
+    CodeError
+        There is no such directory.
+    """
     code_dir = os.path.abspath(code_dir)
     if not os.path.isdir(code_dir):
         problem = "is no directory" if os.path.exists(code_dir) else "does not exist"
@@ -131,8 +157,9 @@ class _Reading:
         self._scripts: set[str] = set()
         self._files: dict[str, SourceFile] = {}
         self._digests: dict[str, str | CodeError] = {}
+        self._good = True  #: nothing was wrong yet with the segment that is being read
 
-    def all(self) -> dict[str, SegmentCode]:
+    def all(self) -> tuple[dict[str, SegmentCode], list[PipelineError]]:
         paths = {segment: find_script(segment, self.code_dir) for segment in self.graph.segments}
         missing = [segment for segment, path in paths.items() if path is None]
         if missing:
@@ -141,16 +168,19 @@ class _Reading:
         self._scripts = set(found.values())
         codes = {}
         for segment, path in found.items():
+            self._good = True
             with self._gathering():
-                codes[segment] = self._segment(segment, path)
-        raise_problems(list(self.problems.values()))
-        return codes
+                code = self._segment(segment, path)
+            if self._good:
+                codes[segment] = code
+        return codes, list(self.problems.values())
 
     @contextlib.contextmanager
     def _gathering(self) -> Iterator[None]:
         try:
             yield
         except PipelineError as error:
+            self._good = False
             for problem in error.problems if isinstance(error, PipelineProblems) else (error,):
                 # Files that several segments share are wrong once.
                 self.problems.setdefault(str(problem), problem)
@@ -362,17 +392,19 @@ def segment_keys(graph: Graph, codes: Mapping[str, SegmentCode], environment: st
     graph
         The pipeline's graph.
     codes
-        What `read_code` gave.
+        What `read_code` or `survey_code` gave.
     environment
         The fingerprint of the environment's class (`environment_fingerprint`).
 
     Returns
     -------
     dict
-        Segment to key: 52 characters of ``A-Z2-7``.
+        Segment to key: 52 characters of ``A-Z2-7``. A segment has none without its code or that of all its ancestors.
     """
     keys: dict[str, str] = {}
     for segment in graph.order:
+        if segment not in codes or any(parent not in keys for parent in graph.parents(segment)):
+            continue
         code = codes[segment]
         made_of = {
             "versions": [KEY_VERSION, CODE_VERSION],

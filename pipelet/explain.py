@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelet.codediff import diff_ingredients, unified
 from pipelet.core.plan import Action
+from pipelet.errors import StorageError
 from pipelet.planner import Planned, Planner, Snapshot
 from pipelet.statusdb import InstanceRow, Reader
 from pipelet.storage import Tree
@@ -114,7 +115,7 @@ def _segment(
     row = planner.instance(segment)
     if row is None:
         reasons, diff = _why_new(segment, snapshot, tree, reader)
-    to_run = planned.plan.to_run
+    to_run = [decision for decision in planned.plan.to_run if decision.certain]
     counts: Counter[str] = Counter(decision.reason.value for decision in to_run if decision.reason is not None)
     if row is not None:
         reasons += [f"{reason}: {number}" for reason, number in counts.items()]
@@ -123,9 +124,9 @@ def _segment(
         reasons.append(f"failed before and set aside: {aside}")
     if planned.error is not None:
         reasons.append(str(planned.error))
-    incomplete = [name for name in snapshot.graph.parents(segment) if not planner.outcomes[name].complete]
-    if incomplete:
-        reasons.append(f"more is known when {', '.join(incomplete)} has run")
+    unsettled = [name for name in snapshot.graph.parents(segment) if not planner.outcomes[name].settled]
+    if unsettled:
+        reasons.append(f"more is known when {', '.join(unsettled)} {'have' if len(unsettled) > 1 else 'has'} run")
     known = planned.waiting is None and planned.error is None
     if not known:
         planner.give_up(segment)
@@ -133,7 +134,7 @@ def _segment(
         segment,
         len(to_run),
         planned.plan.reused if known else 0,
-        known and not incomplete,
+        known and not unsettled,
         tuple(reasons),
         dict(counts),
         diff,
@@ -149,7 +150,10 @@ def _why_new(segment: str, snapshot: Snapshot, tree: Tree, reader: Reader) -> tu
         return ["new: there is no version of it on disk"], ""
     last = versions[0]
     code = snapshot.codes[segment]
-    meta = tree.read_meta(last.path)
+    try:
+        meta = tree.read_meta(last.path)
+    except StorageError:
+        return [f"the last version on disk can't be read: {last.path}"], ""
     changed = diff_ingredients(_strings(meta.get("ingredients")), code.ingredients)
     reasons = [f"changed since {last.path}: {name}" for name in changed]
     before = _strings(meta.get("parents"))

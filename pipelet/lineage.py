@@ -33,13 +33,21 @@ class Lineage:
         return decode_parents(text, lambda name: self._reader.task_set(name) or ())
 
     def line(self, segment: str, parents: Parents) -> dict[str, frozenset[int]]:
-        """The ancestors of a task of a segment with these parents.
+        """The ancestors that a task of a segment with these parents may ask for.
+
+        A direct parent stands for the tasks that gave the input, also where it is an ancestor of another parent.
 
         Returns
         -------
         dict
             Ancestor segment -> ids of its tasks, nearest segments first.
         """
+        line = self._whole_line(segment, parents)
+        direct = zip(self._graph.parents(segment), parents, strict=False)
+        line.update((name, frozenset(ids)) for name, ids in direct if ids)
+        return line
+
+    def _whole_line(self, segment: str, parents: Parents) -> dict[str, frozenset[int]]:
         found: dict[str, set[int]] = {}
         for name, ids in zip(self._graph.parents(segment), parents, strict=False):
             found.setdefault(name, set()).update(ids)
@@ -56,5 +64,5 @@ class Lineage:
             if text is None:
                 row = self._reader.task(task)
                 text = row.parents if row is not None else ""
-            known = self._lines[task] = self.line(segment, self.decode(text or ""))
+            known = self._lines[task] = self._whole_line(segment, self.decode(text or ""))
         return known

@@ -11,19 +11,27 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipelet import drawing
-from pipelet.codebase import environment_fingerprint, read_code, segment_keys
+from pipelet.codebase import environment_fingerprint, read_code, segment_keys, survey_code
 from pipelet.core.fingerprint import value_digest
 from pipelet.core.graph import Graph, build_graph
 from pipelet.core.model import PHANTOM, Element
 from pipelet.core.text import value_text
 from pipelet.environment import Environment, EnvironmentBase
-from pipelet.errors import CodeError, FingerprintError, PipelineError, PushError, UnknownSegmentError
+from pipelet.errors import (
+    CodeError,
+    FingerprintError,
+    PipeletError,
+    PipelineError,
+    PushError,
+    UnknownSegmentError,
+    raise_problems,
+)
 from pipelet.explain import Explanation, explain
 from pipelet.planner import Snapshot
 from pipelet.reading import read_instances, read_outputs, read_tasks
-from pipelet.rebuild import settled
+from pipelet.rebuild import reading, settled
 from pipelet.records import InstanceList, TaskList
-from pipelet.statusdb import InstanceRow, Reader, has_database
+from pipelet.statusdb import InstanceRow, Reader
 from pipelet.storage import Tree
 
 
@@ -126,7 +134,8 @@ class Pipeline:
                 f"push to a segment without parents: {', '.join(self.graph.roots)}"
             )
         if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
-            raise PushError(f"push({name}=...) takes a list of inputs, for example push({name}=[{reprlib.repr(values)}])")
+            example = f"push({name}=[{reprlib.repr(values)}])"
+            raise PushError(f"push({name}=...) takes a list of inputs, for example {example}")
         elements = []
         for position, value in enumerate(values):
             try:
@@ -196,8 +205,8 @@ class Pipeline:
     def _picture_counts(self) -> dict[str, dict[str, int]] | None:
         try:
             return self._counts(waiting=True)
-        except PipelineError:
-            # A picture of the graph is of use while the code is still being written.
+        except PipeletError:
+            # A picture of the graph is of use without the code or the database, too.
             return None
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -222,9 +231,11 @@ class Pipeline:
         ------
         UnknownSegmentError
             There is no such segment.
+        PipelineError
+            Its code, or that of an ancestor, can't be read.
         """
         with self._reading(segment) as (reader, row):
-            if reader is None or row is None:
+            if row is None:
                 return TaskList()
             with self._importing():
                 return read_tasks(Tree(self.prefix), reader, row, self.graph.parents(segment), status)
@@ -241,9 +252,11 @@ class Pipeline:
         ------
         UnknownSegmentError
             There is no such segment.
+        PipelineError
+            Its code, or that of an ancestor, can't be read.
         """
         with self._reading(segment) as (reader, row):
-            if reader is None or row is None:
+            if row is None:
                 return []
             with self._importing():
                 return read_outputs(reader, row)
@@ -262,13 +275,19 @@ class Pipeline:
             There is no such segment.
         """
         self._known(segment)
-        if not has_database(self.sqlfile):
-            return InstanceList()
-        with Reader.open(self.sqlfile) as reader:
-            return read_instances(Tree(self.prefix), reader, segment)
+        tree = Tree(self.prefix)
+        with reading(tree, self.sqlfile) as reader:
+            return read_instances(tree, reader, segment)
 
     def status(self) -> dict[str, dict[str, int]]:
-        """Numbers of tasks by status, for each segment."""
+        """Numbers of tasks by status, for each segment.
+
+        Returns
+        -------
+        dict
+            segment -> ``{"done": 4, "failed": 1}``; empty for a segment that, as its code is now, has not run, or whose
+            code (or that of an ancestor) can't be read at the moment.
+        """
         return self._counts(waiting=False)
 
     def explain(self) -> Explanation:
@@ -286,16 +305,14 @@ class Pipeline:
         """
         snapshot = self.snapshot()
         tree = Tree(self.prefix)
-        with settled(tree, self.sqlfile) as reader:
+        with settled(tree, self.sqlfile, snapshot.keys.values()) as reader:
             return explain(snapshot, tree, reader)
 
     def _counts(self, waiting: bool) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {name: {} for name in self.graph.segments}
-        keys = self._keys()
-        if not has_database(self.sqlfile):
-            return counts
-        with Reader.open(self.sqlfile) as reader:
-            rows = {name: reader.instance(keys[name]) for name in self.graph.segments}
+        keys, _ = self._keys()
+        with reading(Tree(self.prefix), self.sqlfile) as reader:
+            rows = {name: reader.instance(key) for name, key in keys.items()}
             tally = reader.tally([row.id for row in rows.values() if row is not None])
             for name, row in rows.items():
                 if row is None:
@@ -305,19 +322,19 @@ class Pipeline:
                     counts[name]["waiting"] = 1
         return counts
 
-    def _keys(self) -> dict[str, str]:
-        codes = read_code(self.graph, self.code_dir)
-        return dict(segment_keys(self.graph, codes, self._environment))
+    def _keys(self) -> tuple[dict[str, str], list[PipelineError]]:
+        """The keys of the segments whose code can be read, and what is wrong with the others."""
+        codes, problems = survey_code(self.graph, self.code_dir)
+        return segment_keys(self.graph, codes, self._environment), problems
 
     @contextmanager
-    def _reading(self, segment: str) -> Iterator[tuple[Reader | None, InstanceRow | None]]:
+    def _reading(self, segment: str) -> Iterator[tuple[Reader, InstanceRow | None]]:
         self._known(segment)
-        key = self._keys()[segment]
-        if not has_database(self.sqlfile):
-            yield None, None
-            return
-        with Reader.open(self.sqlfile) as reader:
-            yield reader, reader.instance(key)
+        keys, problems = self._keys()
+        if segment not in keys:
+            raise_problems(problems)
+        with reading(Tree(self.prefix), self.sqlfile) as reader:
+            yield reader, reader.instance(keys[segment])
 
     @contextmanager
     def _importing(self) -> Iterator[None]:

@@ -55,7 +55,8 @@ class Outcome:
     """What is known of a segment's tasks when its children are planned."""
 
     known: list[int]  #: ids of its done tasks, in order
-    complete: bool  #: every task that it will have is among them
+    complete: bool  #: every task that is wanted is among them
+    settled: bool = True  #: no task that is yet to run will be among them
 
 
 
@@ -77,6 +78,8 @@ class Planned:
     #: Recorded tasks that are not wanted any more, and those that are wanted again.
     dropped: list[int] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
+    #: Tasks not wanted now whose place was ``data/`` itself, and that is gone.
+    lost: list[int] = field(default_factory=list)
     #: (id, place, text, current) of all recorded tasks.
     places: dict[int, tuple[str | None, str, int]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -136,7 +139,7 @@ class Planner:
 
     def give_up(self, segment: str) -> None:
         """The tasks of a segment can't be known: its children can't count on any."""
-        self.outcomes[segment] = Outcome([], False)
+        self.outcomes[segment] = Outcome([], False, self._is_settled(segment))
 
     def forget_outputs(self, segment: str) -> None:
         """Let go of the outputs of a segment whose children are all planned."""
@@ -156,20 +159,27 @@ class Planner:
 
     def _blocked(self, segment: str) -> str | None:
         """Why the tasks of a segment can't be known yet."""
-        if self._snapshot.partial:
-            return None
         code = self._snapshot.codes[segment]
         needed: list[str] = []
         directive = code.multiplex
         for name in self._parents(segment):
             outcome = self.outcomes[name]
             all_needed = directive.group_by is not None or directive.kind == "zip"
-            if not outcome.complete and (all_needed or (outcome.known and self.output(name).silent)):
+            if self._is_lacking(name) and (all_needed or (outcome.known and self.output(name).silent)):
                 needed.append(name)
         for name in self.looked_through(segment):
-            if not self.outcomes[name].complete and name not in needed:
+            if self._is_lacking(name) and name not in needed:
                 needed.append(name)
         return _because(needed) if needed else None
+
+    def _is_lacking(self, segment: str) -> bool:
+        """Whether there is too little of a segment for a child that needs all its tasks."""
+        outcome = self.outcomes[segment]
+        return not (outcome.settled if self._snapshot.partial else outcome.complete)
+
+    def _is_settled(self, segment: str) -> bool:
+        """Whether the parents will give no more tasks than are known."""
+        return all(self.outcomes[name].settled for name in self._parents(segment))
 
     def looked_through(self, segment: str) -> tuple[str, ...]:
         """The ancestors whose tasks `glob_seg` may look at, all of them."""
@@ -255,7 +265,8 @@ class Planner:
             return task_set_name(sorted(outcome.known)) if outcome is not None else ""
 
         return Facts(
-            self._parents(segment), records, self._superseded.__contains__, self.lineage.decode, line_of, all_of
+            self._parents(segment), records, self._superseded.__contains__, self.lineage.decode, line_of, all_of,
+            growing=not self._is_settled(segment),
         )
 
     def _is_whole(self, segment: str, wanted: Sequence[Wanted]) -> bool:
@@ -288,7 +299,11 @@ class Planner:
                 self._superseded.discard(decision.task)
             if decision.task and decision.action is not Action.SKIP:
                 self._new_parents[decision.task] = decision.parents
-        for task, (_place, _text, current) in planned.places.items():
+        row = self.instance(planned.segment)
+        whole_gone = row is not None and not os.path.isdir(self._tree.data_dir(row.path))
+        for task, (place, _text, current) in planned.places.items():
+            if place == "" and whole_gone and current != SUPERSEDED and task not in kept:
+                planned.lost.append(task)
             if current == CURRENT and task not in kept and planned.complete:
                 planned.dropped.append(task)
             elif current == DROPPED and task in kept:
@@ -297,15 +312,19 @@ class Planner:
 
     def _expected(self, planned: Planned) -> Outcome:
         """What the children may count on before anything runs: data that is made again is as it was."""
+        decisions = planned.plan.decisions
+        aside = {decision.position for decision in decisions if decision.action is Action.SKIP}
         uncertain = {
             decision.position
-            for decision in planned.plan.decisions
-            if decision.action in (Action.NEW, Action.REPLACE, Action.SKIP)
+            for decision in decisions
+            if decision.action in (Action.NEW, Action.REPLACE)
             or (decision.action is Action.RERUN and decision.reason is not Reason.MISSING)
-        }
-        known = [task for index, task in enumerate(planned.plan.ids) if index not in uncertain]
-        parents = all(self.outcomes[name].complete for name in self._parents(planned.segment))
-        return Outcome(known, not uncertain and parents)
+            or not decision.certain
+        } - aside
+        known = [task for index, task in enumerate(planned.plan.ids) if index not in uncertain | aside]
+        complete = all(self.outcomes[name].complete for name in self._parents(planned.segment))
+        settled = not uncertain and self._is_settled(planned.segment)
+        return Outcome(known, not uncertain and not aside and complete, settled)
 
 
 class _Loader:

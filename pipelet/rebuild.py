@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -73,12 +73,13 @@ class _Found(NamedTuple):
     parents: tuple[str, ...]
     created: float
     number: int | None
+    tasks: bool  #: its journal holds something
 
 
 def _fill(writer: Writer, tree: Tree) -> Rebuilt:
     ids: dict[str, int] = {}
     tasks = 0
-    waiting = sorted((_found(tree, path) for path in tree.find_instances()), key=lambda item: item.number or 0)
+    waiting = _numbered([_found(tree, path) for path in tree.find_instances()])
     while waiting:
         # An instance whose parents were deleted by hand stands for itself.
         ready = [item for item in waiting if all(parent in ids for parent in item.parents)] or waiting
@@ -89,8 +90,44 @@ def _fill(writer: Writer, tree: Tree) -> Rebuilt:
     return Rebuilt(len(ids), tasks)
 
 
+def _numbered(found: Iterable[_Found]) -> list[_Found]:
+    """Each instance once, with a number of its own.
+
+    A run that was killed while it made a directory, or a copy made by hand, leaves numbers and keys twice: the instance
+    whose journal tells of tasks has the older right.
+    """
+    ordered = sorted(found, key=lambda item: (item.number is None, not item.tasks, item.number or 0, item.path))
+    last = max((item.number or 0 for item in ordered), default=0)
+    numbers: set[int] = set()
+    by_key: dict[str, _Found] = {}
+    for item in ordered:
+        if item.key in by_key:
+            continue
+        number = item.number
+        if number is None or number in numbers:
+            last = number = last + 1
+        numbers.add(number)
+        by_key[item.key] = item._replace(number=number)
+    return sorted(by_key.values(), key=lambda item: item.number or 0)
+
+
 @contextmanager
-def settled(tree: Tree, sqlfile: str) -> Iterator[Reader]:
+def reading(tree: Tree, sqlfile: str) -> Iterator[Reader]:
+    """The database as it is at this moment; where there is none, what the tree says.
+
+    Parameters
+    ----------
+    tree
+        The prefix.
+    sqlfile
+        Its database, which is not made.
+    """
+    with Reader.open(sqlfile) if has_database(sqlfile) else settled(tree, sqlfile) as reader:
+        yield reader
+
+
+@contextmanager
+def settled(tree: Tree, sqlfile: str, keys: Collection[str] = ()) -> Iterator[Reader]:
     """What a run would find in the database once it has taken over what the tree has more.
 
     Parameters
@@ -99,19 +136,20 @@ def settled(tree: Tree, sqlfile: str) -> Iterator[Reader]:
         The prefix.
     sqlfile
         Its database. Neither is changed: where they differ, a private copy is brought up to date.
+    keys
+        Of the instances that matter.
     """
     if has_database(sqlfile):
         with Reader.open(sqlfile) as reader:
-            ahead = [row for row in reader.instances() if tree.journal(row.path).size() > row.journal_end]
-            if not ahead:
+            known = {row.key for row in reader.instances()}
+            if not _ahead(reader, tree) and (known.issuperset(keys) or not _unknown(reader, tree, keys)):
                 yield reader
                 return
             with tempfile.TemporaryDirectory(prefix="pipelet-") as scratch:
                 copy = os.path.join(scratch, "sqlstatus")
                 reader.copy_to(copy)
                 with Writer.open(copy, "keep") as writer:
-                    for row in ahead:
-                        take_over(writer, tree, row)
+                    catch_up(writer, tree)
                     yield writer
     elif has_instances(tree):
         with tempfile.TemporaryDirectory(prefix="pipelet-") as scratch:
@@ -122,6 +160,31 @@ def settled(tree: Tree, sqlfile: str) -> Iterator[Reader]:
     else:
         with Reader.empty() as reader:
             yield reader
+
+
+def catch_up(writer: Writer, tree: Tree) -> None:
+    """Take over what the tree has more than the database: a crash of the machine may cost its last transactions.
+
+    It is done for every instance, not only for those that are run, since two tasks must never have one id.
+    """
+    for item in _unknown(writer, tree):
+        above = [row.id for row in map(writer.instance, item.parents) if row is not None]
+        taken = item.number is not None and writer.instance_by_id(item.number) is not None
+        _add(writer, tree, item._replace(number=None) if taken else item, above)
+    for row in _ahead(writer, tree):
+        take_over(writer, tree, row)
+
+
+def _ahead(reader: Reader, tree: Tree) -> list[InstanceRow]:
+    return [row for row in reader.instances() if tree.journal(row.path).size() > row.journal_end]
+
+
+def _unknown(reader: Reader, tree: Tree, keys: Collection[str] | None = None) -> list[_Found]:
+    """The instances in the tree that the database does not have, parents first; of these keys or all."""
+    known = {row.key for row in reader.instances()}
+    paths = {row.path for row in reader.instances()}
+    found = [_found(tree, path) for path in tree.find_instances() if path not in paths]
+    return [item for item in _numbered(found) if item.key not in known and (keys is None or item.key in keys)]
 
 
 def take_over(writer: Writer, tree: Tree, row: InstanceRow) -> int:
@@ -162,4 +225,5 @@ def _found(tree: Tree, path: str) -> _Found:
         tuple(str(key) for key in parents.values()) if isinstance(parents, dict) else (),
         float(created) if isinstance(created, (int, float)) else 0.0,
         number if isinstance(number, int) else None,
+        tree.journal(path).size() > 0,
     )

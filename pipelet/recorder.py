@@ -157,6 +157,10 @@ class Recorder:
                 moves.append(("clear", task))
         events += [["current", task, DROPPED] for task in planned.dropped]
         events += [["current", task, CURRENT] for task in planned.resumed]
+        for task in planned.lost:
+            # Once others make ``data/`` again, nothing else would tell that its files are gone.
+            events.append(["place", task, task_name(task, planned.places[task][1])])
+            whole = None if task == whole else whole
         if planned.whole and ids:
             whole = ids[0]
         if whole != row.whole_task:
@@ -271,8 +275,7 @@ class Recorder:
             meta["modules"] = [known[name] for name in sorted(known)]
             self._tree.write_meta(row.path, meta)
         if waiting != row.waiting:
-            with self._writer.transaction():
-                self._writer.set_waiting(row.id, waiting)
+            self._write(segment, [["waiting", waiting]], [])
 
     def changed_modules(self, segment: str) -> list[str]:
         """Warnings about modules of the code directory that a segment imports without depending on them."""
@@ -335,6 +338,8 @@ def journal_events(reader: Writer, row: InstanceRow) -> Iterable[Event]:
         yield ["whole", row.whole_task]
     if row.wanted:
         yield ["wanted", row.wanted]
+    if row.waiting is not None:
+        yield ["waiting", row.waiting]
 
 
 def module_list(meta: Mapping[str, object]) -> list[dict[str, str | None]]:

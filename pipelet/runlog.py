@@ -34,7 +34,15 @@ class RunLog:
         self._handler.handleError = _lost  # type: ignore[method-assign]
         self._handler.setFormatter(_Line())
 
-    def write(self, level: int, message: str, segment: str = "", task: int | None = None, when: float = 0.0) -> None:
+    def write(
+        self,
+        level: int,
+        message: str,
+        segment: str = "",
+        task: int | None = None,
+        when: float = 0.0,
+        echo: bool = True,
+    ) -> None:
         """Add a message.
 
         Parameters
@@ -47,13 +55,15 @@ class RunLog:
             What it is about.
         when
             Seconds since the epoch; now if not given.
+        echo
+            False for what its reader is told in another way.
         """
         record = logging.LogRecord("pipelet", level, "", 0, message, None, None)
         record.created = when or time.time()
         record.segment = segment or "-"
         record.task = "-" if task is None else str(task)
         self._handler.handle(record)
-        if self._echo is not None:
+        if echo and self._echo is not None:
             about = f"{segment}[{task}]: " if task is not None else f"{segment}: " if segment else ""
             self._echo(level, f"{logging.getLevelName(level)}: {about}{message}")
 

@@ -16,7 +16,7 @@ from pipelet.errors import PipeletError, PrefixLocked, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.planner import Snapshot
 from pipelet.progress import Bars, SegmentProgress, Tracker
-from pipelet.rebuild import has_instances, rebuild
+from pipelet.rebuild import catch_up, has_instances, rebuild
 from pipelet.recorder import Recorder
 from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler
@@ -99,6 +99,7 @@ def _execute(
         log.write(logging.WARNING, f"there is no database {snapshot.sqlfile}: it is made anew from the tree")
         rebuild(tree, snapshot.sqlfile)
     with contextlib.closing(Writer.open(snapshot.sqlfile)) as writer:
+        catch_up(writer, tree)
         recorder = Recorder(snapshot, tree, writer, still_ours)
         recorder.mend_if_cut()
         executor = make_executor(scratch)
@@ -117,7 +118,7 @@ def _execute(
             )
             summary = scheduler.run()
         except BaseException as error:
-            log.write(logging.ERROR, f"the run ended early: {type(error).__name__}: {error}")
+            log.write(logging.ERROR, f"the run ended early: {type(error).__name__}: {error}", echo=False)
             raise
         finally:
             executor.close()

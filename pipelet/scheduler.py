@@ -36,7 +36,15 @@ KEPT_FAILURES = 1000
 class Log(Protocol):
     """Where messages of the run and of its tasks go."""
 
-    def write(self, level: int, message: str, segment: str = "", task: int | None = None, when: float = 0.0) -> None:
+    def write(
+        self,
+        level: int,
+        message: str,
+        segment: str = "",
+        task: int | None = None,
+        when: float = 0.0,
+        echo: bool = True,
+    ) -> None:
         """Add a message."""
 
 
@@ -221,7 +229,9 @@ class Scheduler:
         run.ended = True
         self._planner.give_up(run.name)
         self._recorder.finish(run.name, run.waiting)
-        self._log.write(logging.WARNING if error is None else logging.ERROR, str(error or planned.waiting), run.name)
+        level = logging.WARNING if error is None else logging.ERROR
+        told = error is not None and self._raise_failures is not None
+        self._log.write(level, str(error or planned.waiting), run.name, echo=not told)
         if error is not None:
             self._failures.append(Failure(run.name, None, "", str(error), "", None))
             if self._raise_failures is not None:

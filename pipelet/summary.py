@@ -37,7 +37,7 @@ class Kind(NamedTuple):
     """Failures of one kind are told together."""
 
     segment: str
-    exception: str
+    exception: str  #: its type, or what went wrong in words
     place: str  #: "melt.py, line 7"; empty when it is not known
 
 
@@ -53,6 +53,8 @@ def kind_of(failure: Failure) -> Kind:
     -------
     Kind
     """
+    if failure.task is None:
+        return Kind(failure.segment, "its inputs could not be made", "")
     text = failure.traceback
     frames = list(_FRAME.finditer(text))
     users = [frame for frame in frames if _is_users(frame["file"])]
@@ -186,9 +188,8 @@ def _title(kind: Kind, number: int) -> str:
 
 
 def _failure_text(failure: Failure, told: str) -> list[str]:
-    head = "its inputs" if failure.task is None else f"task {failure.task}"
     given = f", input {plain(failure.input, 80)}" if failure.input else ""
-    lines = [f"  {head}{given}"]
+    lines = [] if failure.task is None else [f"  task {failure.task}{given}"]
     if failure.error != told:
         lines.append(f"    {plain(failure.error, 300)}")
     if failure.log:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Union
 
+from pipelet.core.text import without_surrogates
 from pipelet.errors import PrefixError, UnknownSegmentError
 from pipelet.rebuild import Rebuilt, rebuild
 from pipelet.statusdb import InstanceRow, Writer
@@ -79,8 +80,8 @@ def delete_instances(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None =
         doomed = {row.id for row in _chosen(rows, keys)}
         while more := {row.id for row in rows if row.id not in doomed and doomed.intersection(row.parents)}:
             doomed |= more
-        # Children first: a deletion that is cut short leaves no instance without its parents.
-        gone = sorted((row for row in rows if row.id in doomed), key=lambda row: -row.path.count("/"))
+        # Children, which are younger, first: a deletion that is cut short leaves no instance without its parents.
+        gone = sorted((row for row in rows if row.id in doomed), key=lambda row: -row.id)
         for row in gone:
             tree.remove_instance(row.path)
             writer.delete_instance(row.id)
@@ -109,10 +110,11 @@ def tag_instances(prefix: _Path, keys: Iterable[str], tag: str | None, sqlfile: 
         No instance, or more than one, has such a key.
     """
     tree = _tree(prefix)
+    word = without_surrogates(tag).strip() if tag else None
     with contextlib.closing(Writer.open(_sqlfile(tree, sqlfile), "keep", create=False)) as writer:
         for row in _chosen(writer.instances(), keys):
-            tree.write_tag(row.path, tag)
-            writer.set_tag(row.id, tag)
+            tree.write_tag(row.path, word or None)
+            writer.set_tag(row.id, word or None)
 
 
 def _chosen(rows: list[InstanceRow], keys: Iterable[str]) -> list[InstanceRow]:

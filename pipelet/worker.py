@@ -25,8 +25,8 @@ from pipelet.capture import Capture
 from pipelet.core.calls import Batch, LogRecord, SegmentContext, TaskCall, TaskResult
 from pipelet.core.fingerprint import value_digest
 from pipelet.core.model import Status
-from pipelet.core.text import value_text
-from pipelet.environment import Environment, EnvironmentBase, pickle_output
+from pipelet.core.text import value_text, without_surrogates
+from pipelet.environment import AsMain, Environment, EnvironmentBase, pickle_output
 from pipelet.errors import FingerprintError, OutputError, TaskError
 from pipelet.modules import loaded_from, module_facts
 from pipelet.plotting import Screenless
@@ -35,6 +35,8 @@ _HOST = socket.gethostname()
 _LINE = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
 #: More messages of one task than this stay in its own log alone.
 _MESSAGES = 200
+#: What is longer than that in an error's text is cut out of its middle.
+_ERROR_LENGTH = 100_000
 
 
 class Compiled(NamedTuple):
@@ -225,7 +227,11 @@ def run_batch(
 
 def error_text(error: BaseException) -> str:
     """The traceback of an error as text, beginning with the user's own frames."""
-    return "".join(traceback.format_exception(type(error), error, user_frames(error)))
+    text = "".join(traceback.format_exception(type(error), error, user_frames(error)))
+    if len(text) > _ERROR_LENGTH:
+        half = _ERROR_LENGTH // 2
+        text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+    return without_surrogates(text)
 
 
 def user_frames(error: BaseException) -> types.TracebackType | None:
@@ -236,10 +242,11 @@ def user_frames(error: BaseException) -> types.TracebackType | None:
     return frames
 
 
-def _execute(code: types.CodeType, namespace: dict[str, Any]) -> None:
+def _execute(code: types.CodeType, module: types.ModuleType) -> None:
     process = os.getpid()
     try:
-        exec(code, namespace)
+        with AsMain(module):
+            exec(code, vars(module))
     finally:
         if os.getpid() != process:
             _end_fork()
@@ -316,5 +323,6 @@ class _Messages(logging.Handler):
             self.handleError(record)
             return
         if len(self.records) < _MESSAGES:
-            self.records.append(LogRecord(record.created, record.levelno, record.getMessage()))
+            message = without_surrogates(record.getMessage())
+            self.records.append(LogRecord(record.created, record.levelno, message))
         self._capture.write(line)

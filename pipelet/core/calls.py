@@ -45,6 +45,8 @@ class TaskCall(NamedTuple):
     #: For a group: for each parent the pickled elements in the class.
     members: tuple[tuple[bytes, ...], ...] | None = None
     line: Line | None = None
+    #: Parents that gave nothing to this input: those from which a union does not take it.
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

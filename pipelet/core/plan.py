@@ -96,7 +96,7 @@ class Asked(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What happens to one wanted task that is not simply taken from disk."""
+    """What happens to one wanted task."""
 
     position: int  #: its place among the wanted
     wanted: Wanted
@@ -105,6 +105,8 @@ class Decision(NamedTuple):
     replaces: int  #: the version that is superseded by it, or 0
     parents: str
     reason: Reason | None = None
+    #: False where tasks that a parent is yet to give may change this decision.
+    certain: bool = True
 
 
 class Facts(NamedTuple):
@@ -121,10 +123,12 @@ class Facts(NamedTuple):
     line_of: Callable[[str, Parents], str]
     #: Name of the set of all wanted tasks of an ancestor.
     all_of: Callable[[str], str]
+    #: Whether a parent may give more tasks than are known: then some decisions are not certain.
+    growing: bool = False
 
 
 class SegmentPlan(NamedTuple):
-    """The decisions on all wanted tasks of a segment."""
+    """The decisions on the wanted tasks of a segment."""
 
     #: For each wanted task in order the id of its record, 0 where one is yet to be made.
     ids: list[int]
@@ -142,9 +146,9 @@ class SegmentPlan(NamedTuple):
 
     @property
     def reused(self) -> int:
-        """How many tasks are taken from disk."""
-        others = self.count(Action.RERUN, Action.NEW, Action.REPLACE, Action.SKIP)
-        return len(self.ids) - others
+        """How many tasks are taken from disk, for certain."""
+        others = (Action.RERUN, Action.NEW, Action.REPLACE, Action.SKIP)
+        return len(self.ids) - sum(item.action in others or not item.certain for item in self.decisions)
 
 
 def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
@@ -160,7 +164,7 @@ def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
     Returns
     -------
     SegmentPlan
-        Its ``decisions`` leave out the tasks that are taken from disk as they are.
+        Its ``decisions`` leave out the tasks that are certain to be taken from disk as they are.
     """
     plan = SegmentPlan([], [], {})
     ids, decisions, records = plan.ids, plan.decisions, facts.records
@@ -183,9 +187,20 @@ def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
             continue
         decision = _choose(index, item, parents, versions, facts)
         ids.append(decision.task)
-        if decision.action is not Action.REUSE:
+        if facts.growing:
+            decision = decision._replace(certain=_is_certain(decision, versions))
+        if decision.action is not Action.REUSE or not decision.certain:
             decisions.append(decision)
     return plan
+
+
+def _is_certain(decision: Decision, versions: Sequence[Record]) -> bool:
+    """Whether a decision stands whatever tasks the parents are yet to give."""
+    if any(record.status is Status.DONE and not record.current for record in versions):
+        # With more parents an older version may be just what is wanted.
+        return False
+    looked = any(record.current and record.asked is not None for record in versions)
+    return not looked or decision.reason in (Reason.FAILED, Reason.INTERRUPTED)
 
 
 def _choose(index: int, item: Wanted, parents: str, versions: Sequence[Record], facts: Facts) -> Decision:

@@ -47,6 +47,22 @@ def value_text(obj: object) -> str:
     return _cleaned(_text(obj, _COLLECTIONS_DEEP))
 
 
+def without_surrogates(text: str) -> str:
+    """Write out halves of characters, as they come from file names that are no UTF-8: no database takes them.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    str
+        The same, with ``\\udc80`` in words.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def join_texts(texts: Sequence[str]) -> str:
     """Join the texts of the parents' elements, in order.
 

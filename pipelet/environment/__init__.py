@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from pipelet.environment.base import EnvironmentBase
 from pipelet.environment.full import Environment
+from pipelet.environment.mainmodule import AsMain
 from pipelet.environment.values import pickle_output
 
-__all__ = ["Environment", "EnvironmentBase", "pickle_output"]
+__all__ = ["AsMain", "Environment", "EnvironmentBase", "pickle_output"]

@@ -61,17 +61,18 @@ class EnvironmentBase:
 
     # --- the namespace -------------------------------------------------------------------------------------------
 
-    def _fill(self, script: str) -> Namespace:
-        """The namespace in which the segment's script runs."""
-        namespace: Namespace = {name: getattr(self, name) for name in self._functions}
-        namespace["__name__"] = "__main__"
+    def _fill(self, script: str) -> types.ModuleType:
+        """The main module in whose namespace the segment's script runs."""
+        module = types.ModuleType("__main__")
+        namespace: Namespace = vars(module)
+        namespace.update((name, getattr(self, name)) for name in self._functions)
         namespace["__file__"] = script
         namespace["__builtins__"] = __builtins__
         namespace["seg_input"] = self._seg_input
         namespace["seg_output"] = NotSet()
         namespace["logger"] = self._logger
         self._namespace = namespace
-        return namespace
+        return module
 
     def _output(self) -> tuple[list[Any] | None, list[str]]:
         """The output that the script left behind (``None``: no particular one), and warnings about it."""
@@ -208,8 +209,8 @@ class EnvironmentBase:
         for name in names:
             if name not in self._context.parents:
                 raise InputNameError(self._unknown("parent", name, self._context.parents))
-            self._asked_parents.add(name)
-            for task in self._line(name):
+            tasks = self._line(name)
+            for task in () if name in self._call.absent else tasks:
                 found.update(self._glob(task, regexp, below_data=task.silent))
         return sorted(found)
 
@@ -299,7 +300,7 @@ class EnvironmentBase:
         tasks = self._call.line.get(seg, ())
         if seg in self._context.parents:
             self._asked_parents.add(seg)
-        else:
+        if seg not in self._context.parents or seg in self._call.absent:
             self._asked_ancestors[seg] = task_set_name(sorted(task.id for task in tasks))
         return tasks
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shlex
 import subprocess
 import types
 from collections.abc import Iterable, Sequence
 
 from pipelet.core.calls import Parameter
+from pipelet.core.fingerprint import value_digest
 from pipelet.environment.base import EnvironmentBase, Namespace
-from pipelet.environment.values import names_of, short, try_pickle, word
-from pipelet.errors import ParameterError, SubprocessFailed
+from pipelet.environment.values import loads, names_of, short, try_pickle, word
+from pipelet.errors import FingerprintError, ParameterError, SubprocessFailed
 
 #: How much of a failed program's error output an error shows.
 _ERROR_TAIL = 2000
@@ -73,14 +73,16 @@ class Environment(EnvironmentBase):
         tasks = self._line(seg)
         known = sorted({parameter.name for task in tasks for parameter in task.parameters})
         for name in known if lst is None else names_of(lst):
-            values = {item.blob: item for task in tasks for item in task.parameters if item.name == name}
+            blobs = {item.blob: item for task in tasks for item in task.parameters if item.name == name}
+            # Equal values may well have different pickles: a set's depends on the process that wrote it.
+            values = {_identity(blob): item for blob, item in blobs.items()} if len(blobs) > 1 else blobs
             if not values:
                 listed = ", ".join(known) or "none"
                 raise ParameterError(f"{seg!r} saved no parameter named {name!r}; known are: {listed}")
             if len(values) > 1:
                 shown = ", ".join(sorted(item.text for item in values.values())[:4])
                 raise ParameterError(f"the tasks of {seg!r} disagree on the parameter {name!r}: {shown}")
-            glo[name] = pickle.loads(next(iter(values)))
+            glo[name] = loads(next(iter(values.values())).blob)
 
     def save_products(self, filename: str, glo: Namespace, lst_par: str | Iterable[str] | None = None) -> None:
         """Pickle variables to a file.
@@ -107,14 +109,14 @@ class Environment(EnvironmentBase):
             if missing:
                 raise ParameterError(f"save_products: there is no variable named {', '.join(missing)}")
             products = {name: glo[name] for name in names}
-        blobs = {name: try_pickle(value) for name, value in products.items()}
-        refused = [name for name, blob in blobs.items() if blob is None]
-        if lst_par is not None and refused:
+        blob = try_pickle(products)
+        if blob is None:
+            refused = [name for name, value in products.items() if try_pickle(value) is None]
             raise ParameterError(f"save_products: these variables can't be pickled: {', '.join(refused)}")
-        path = os.path.join(self._directory(), filename)
+        path = self._product(filename)
         temporary = f"{path}.part"
         with open(temporary, "wb") as file:
-            pickle.dump({name: value for name, value in products.items() if blobs[name] is not None}, file)
+            file.write(blob)
         os.replace(temporary, path)
 
     def load_products(self, filename: str, glo: Namespace, lst_par: str | Iterable[str] | None = None) -> None:
@@ -136,9 +138,8 @@ class Environment(EnvironmentBase):
         OSError
             The file can't be read.
         """
-        path = filename if os.path.isabs(filename) else os.path.join(self._directory(), filename)
-        with open(path, "rb") as file:
-            products = pickle.load(file)
+        with open(self._product(filename), "rb") as file:
+            products = loads(file.read())
         names = list(products) if lst_par is None else names_of(lst_par)
         missing = [name for name in names if name not in products]
         if missing:
@@ -172,8 +173,9 @@ class Environment(EnvironmentBase):
                 ended = subprocess.run(
                     words, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=err, check=False
                 )
-            except OSError as error:
-                raise SubprocessFailed(f"{words[0]!r} can't be run: {error.strerror}") from error
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise SubprocessFailed(f"{words[0]!r} can't be run: {reason}") from error
         if ended.returncode:
             with open(f"{base}.err", "rb") as err:
                 err.seek(max(start, os.path.getsize(f"{base}.err") - _ERROR_TAIL))
@@ -194,7 +196,20 @@ class Environment(EnvironmentBase):
             self._parameters[name] = Parameter(name, blob, short(value), shown)
 
     def _is_product(self, name: str, value: object) -> bool:
-        ours = name in self._functions or name in ("seg_input", "seg_output", "logger")
-        if name.startswith("_") or ours or isinstance(value, types.ModuleType):
+        if name.startswith("_") or isinstance(value, types.ModuleType) or name in ("seg_input", "seg_output"):
             return False
-        return try_pickle(value) is not None
+        ours = getattr(value, "__self__", None) is self or value is self._logger
+        return not ours and try_pickle(value) is not None
+
+    def _product(self, filename: str | os.PathLike[str]) -> str:
+        """The path of a file of products: a relative name is in the task's directory."""
+        name = os.fspath(filename)
+        return name if os.path.isabs(name) else os.path.join(self._directory(), name)
+
+
+def _identity(blob: bytes) -> bytes:
+    """What equal parameters have in common."""
+    try:
+        return value_digest(loads(blob))
+    except FingerprintError:
+        return blob

@@ -7,7 +7,9 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
-from pipelet.errors import OutputError
+from pipelet.core.text import without_surrogates
+from pipelet.environment.mainmodule import outside
+from pipelet.errors import OutputError, ParameterError
 
 #: Length of a value as shown to people.
 _TEXT = 300
@@ -33,20 +35,34 @@ def pickle_output(value: object, position: int) -> bytes:
 
 def loads(blob: bytes | None) -> Any:
     """Unpickle, where there is something."""
-    return None if blob is None else pickle.loads(blob)
+    if blob is None:
+        return None
+    with outside():
+        return pickle.loads(blob)
 
 
 def try_pickle(value: object) -> bytes | None:
     """Pickle a value; ``None`` if that is not possible."""
     try:
-        return pickle.dumps(value, protocol=4)
+        with outside():
+            return pickle.dumps(value, protocol=4)
     except Exception:  # what a class raises from its own reduction can be anything
         return None
 
 
 def names_of(lst: str | Iterable[str]) -> list[str]:
-    """The names in a list, or the one name that was given."""
-    return [lst] if isinstance(lst, str) else list(lst)
+    """The names in a list, or the one name that was given.
+
+    Raises
+    ------
+    ParameterError
+        Values were given in place of names.
+    """
+    names = [lst] if isinstance(lst, str) or not isinstance(lst, Iterable) else list(lst)
+    for name in names:
+        if not isinstance(name, str):
+            raise ParameterError(f"the name of a variable is wanted, as in ['x'], and not its value {short(name)}")
+    return names
 
 
 def word(item: object) -> str | os.PathLike[str]:
@@ -60,7 +76,7 @@ def short(value: object) -> str:
         text = value if isinstance(value, str) else repr(value)
     except Exception as error:  # a broken __repr__ must not fail the task
         text = f"<{type(value).__name__} without a text: {error}>"
-    return text if len(text) <= _TEXT else text[: _TEXT - 3] + "..."
+    return without_surrogates(text if len(text) <= _TEXT else text[: _TEXT - 3] + "...")
 
 
 def public_methods(cls: type) -> tuple[str, ...]:

@@ -257,8 +257,8 @@ class Writer(Reader):
         events
             ``["task", <fields of TaskRow but instance>, params]``, ``["parents", id, text]``, ``["asked", id, text]``,
             ``["current", id, 0|1|2]``, ``["aside", id, 0|1]``, ``["place", id, place]``, ``["delete", id]``,
-            ``["whole", id]``, ``["wanted", packed]``, ``["task_set", digest, ids]``; the parameters of a task are
-            ``[name, value, text, exposed]`` each.
+            ``["whole", id]``, ``["wanted", packed]``, ``["waiting", reason]``, ``["task_set", digest, ids]``; the
+            parameters of a task are ``[name, value, text, exposed]`` each.
         journal_end
             Where these events end in the journal; recorded in the same transaction.
 
@@ -395,5 +395,6 @@ _HANDLERS: Mapping[str, Callable[[Writer, int, list[Event]], None]] = {
     "delete": Writer._apply_delete,
     "whole": Writer._apply_to_instance,
     "wanted": Writer._apply_to_instance,
+    "waiting": Writer._apply_to_instance,
     "task_set": Writer._apply_task_set,
 }

@@ -68,7 +68,7 @@ def test_the_number_of_processes_is_checked_before_anything_is_made(project: Pro
 
 def test_the_number_of_processes_need_not_be_given(project: Project) -> None:
     project.write(a="")
-    w, t = launch_process(project.pipeline("a"))
+    w, _ = launch_process(project.pipeline("a"))
     assert w.run().done == 1
 
 
@@ -87,7 +87,7 @@ def test_no_socket_is_opened(project: Project) -> None:
         """
     )
     pipeline = project.pipeline("a")
-    w, t = launch_process(pipeline, 1, address=("localhost", 50000))
+    w, _ = launch_process(pipeline, 1, address=("localhost", 50000))
     assert w.run().done == 1
     assert pipeline.outputs("a") == []
 
@@ -105,19 +105,19 @@ def test_level_0_prints_nothing_and_info_tells_the_segments(project: Project, pr
     launch = f"launch_process(P, {processes}" if processes else "launch_interactive(P"
     for level in (0, logging.INFO):
         rest = f"w, t = {launch}, log_level={level})\ntry:\n    w.run()\nexcept ZeroDivisionError:\n    pass\n"
-        script(project, "a; b", rest)
+        script(project, "a -> b", rest)
         ended = project.ran("main.py")
         assert ended.returncode == 0
         # the interactive mode leaves sys.stdout to the task
         assert ended.stdout == ("printed\n" * 3 if not processes and level == 0 else "")
         if level:
             assert re.search(r"^INFO: a: 3 tasks: 0 to run, 3 taken from disk$", ended.stderr, re.MULTILINE)
-            assert re.search(r"^ERROR: b\[\d+\]: failed on input none: ZeroDivisionError", ended.stderr, re.MULTILINE)
+            assert re.search(r"^ERROR: b\[\d+\]: failed on input \w+: ZeroDivisionError", ended.stderr, re.MULTILINE)
         else:
             assert ended.stderr == ""
     # the log of the prefix has it all, whatever is printed
     log = (project.prefix / ".pipelet" / "log" / "pipelet.log").read_text()
-    ids = {task.id for task in project.pipeline("a; b").tasks("a")}
+    ids = {task.id for task in project.pipeline("a -> b").tasks("a")}
     told = re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO +a +(\d+) from the task$", log, re.MULTILINE)
     assert {int(number) for number in told} == ids
 
@@ -167,7 +167,8 @@ def test_partial_takes_what_there_is_and_runs_again_when_there_is_more(project: 
     project.write(a="import os\nif get_input() == 2 and not os.path.exists(__file__ + '.ok'):\n    1 / 0\n")
     with (project.root / "a.py").open("a") as a:
         a.write("set_output(get_input())")
-    project.write(b="#multiplex cross_prod group_by 'all'\nset_output(sorted(get_input('a')))", c="set_output(seg_input)")
+    project.write(b="#multiplex cross_prod group_by 'all'\nset_output(sorted(get_input('a')))")
+    project.write(c="set_output(seg_input)")
     dot, push = "a -> b -> c", {"a": [1, 2, 3]}
 
     patient = project.run(project.pipeline(dot, push), 2)

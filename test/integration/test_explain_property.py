@@ -23,6 +23,7 @@ from pipelet.errors import PipeletError
 from pipelet.explain import Explanation
 from pipelet.pipeline import Pipeline
 from pipelet.reading import read_outputs, read_tasks
+from pipelet.records import Task
 from pipelet.statusdb import Reader, pack_ids, unpack_ids
 from pipelet.storage import Tree
 from pipelet.summary import Summary
@@ -32,7 +33,8 @@ SEGMENT = """\
 from told_segments import Told
 # {comment}
 told = Told("{name}", {version}, seg_input)
-told.executed(get_data_fn)
+told.executed(lambda: get_data_fn("result"))
+{members}
 {ask}
 {file}
 told.fail()
@@ -62,12 +64,17 @@ class Segment:
     version: int = 0
     comment: int = 0
 
+    @property
+    def grouped(self) -> bool:
+        return "group_by" in self.directive
+
     def source(self) -> str:
         return SEGMENT.format(
             name=self.name,
             directive=self.directive,
             comment=self.comment,
             version=self.version,
+            members="".join(f"told.members(get_input({name!r}))\n" for name in self.parents if self.grouped),
             ask="\n".join(self.asks),
             file=FILE if self.writes else "",
             output=OUTPUTS[self.output],
@@ -98,7 +105,7 @@ class World:
                     ancestors.update(self.segments[above].parents)
             asks = []
             if parents:
-                asks = chance.sample(self._asks(parents, sorted(ancestors)), chance.choice([0, 0, 0, 1, 2]))
+                asks = chance.sample(self._asks(parents, sorted(ancestors)), chance.choice([0, 0, 1, 1, 2]))
             writes = chance.random() < 0.7
             output = chance.choice(["list", "list", "one", "one", "silent", "mixed"])
             self.segments[name] = Segment(name, parents, self._directive(parents), asks, writes, output)
@@ -108,9 +115,13 @@ class World:
             self._write(segment)
 
     def _asks(self, parents: list[str], ancestors: list[str]) -> list[str]:
-        asks = [READ.format('glob_parent("result")'), READ.format(f'glob_parent("*/result", "{parents[-1]}")')]
-        asks += [READ.format(f'glob_seg("{self.chance.choice(ancestors)}", "result")')]
-        return asks
+        above = self.chance.choice(ancestors)
+        return [
+            READ.format('glob_parent("result")'),
+            READ.format(f'glob_parent("*/result", "{parents[-1]}")'),
+            READ.format(f'glob_seg("{above}", "result")'),
+            f'told.read_one(lambda: get_data_fn("result", "{above}"))',
+        ]
 
     def _directive(self, parents: list[str]) -> str:
         if not parents:
@@ -325,7 +336,7 @@ class World:
 
 
 def contents(pipeline: Pipeline) -> dict[str, tuple[list[Any], list[Any]]]:
-    """What the wanted tasks of each segment took and gave."""
+    """What the wanted tasks of each segment took, left on disk and gave."""
     found = {}
     keys = pipeline.snapshot().keys
     with Reader.open(pipeline.sqlfile) as reader:
@@ -334,8 +345,13 @@ def contents(pipeline: Pipeline) -> dict[str, tuple[list[Any], list[Any]]]:
             assert row is not None
             wanted = set(unpack_ids(row.wanted or pack_ids([])))
             tasks = read_tasks(Tree(pipeline.prefix), reader, row, pipeline.graph.parents(name), None)
-            found[name] = ([task.input for task in tasks if task.id in wanted], read_outputs(reader, row))
+            tasks = [task for task in tasks if task.id in wanted]
+            found[name] = ([(task.input, product(task)) for task in tasks], read_outputs(reader, row))
     return found
+
+
+def product(task: Task) -> str | None:
+    return None if task.path is None else Path(task.path, "result").read_text()
 
 
 @pytest.fixture(autouse=True)

@@ -51,7 +51,7 @@ def test_relative_paths_are_those_of_the_moment_it_is_made(
 
 
 def test_double_slashes_are_harmless(project: Project) -> None:
-    project.write(a="open(get_data_fn('x'), 'w').close()\nset_output(get_data_fn('x'))", b="set_output(glob_parent(''))")
+    project.write(a="set_output(get_data_fn('x'))", b="set_output(glob_parent(''))")
     doubled = project.pipeline("a -> b", code_dir=f"/{project.root}//", prefix=f"/{project.prefix}//deeper//")
     project.run(doubled)
     plain = project.pipeline("a -> b", prefix=project.prefix / "deeper")
@@ -69,7 +69,8 @@ def test_the_database_is_in_the_prefix_unless_another_place_is_given(project: Pr
 def test_a_prefix_is_made_by_the_run_not_by_the_object(project: Project) -> None:
     project.write(a="")
     pipeline = project.pipeline("a", prefix=project.prefix / "x" / "y")
-    pipeline.status(), pipeline.tasks("a"), pipeline.explain()  # noqa: B018 (none of them may write)
+    assert pipeline.status() == {"a": {}}
+    assert not pipeline.explain().up_to_date
     assert not project.prefix.exists()
     project.run(pipeline)
     assert (project.prefix / "x" / "y" / ".sqlstatus").is_file()
@@ -161,7 +162,8 @@ def test_pushing_twice_appends(project: Project) -> None:
 
 
 def test_an_empty_push_means_no_task_and_none_at_all_means_one(project: Project) -> None:
-    project.write(a="set_output([1])", b="set_output([get_input()])", c="set_output([get_input()])", d="set_output([1])")
+    same = "set_output([get_input()])"
+    project.write(a="set_output([1])", b=same, c=same, d=same)
     pipeline = project.pipeline("a; b; c -> d", {"b": [], "c": []})
     assert project.run(pipeline).done == 1
     assert pipeline.tasks("b") == pipeline.tasks("d") == []

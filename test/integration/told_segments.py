@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pipelet.errors import SeveralTasksError
+
 #: The variable that names the directory for marks and for the list of what was executed.
 ROOT = "PIPELET_PROPERTY_ROOT"
 
@@ -25,19 +27,30 @@ class Told:
     def number(self) -> int:
         return zlib.crc32(repr(self.seen).encode()) >> 3
 
-    def executed(self, get_data_fn: Callable[[str], str]) -> None:
+    def executed(self, product: Callable[[], str]) -> None:
         """Note that it ran; die where a bomb was laid."""
         done = self.root / "executed"
         with open(done, "a") as log:
             log.write(f"{self.name} {self.text}\n")
         bomb = self.root / "bomb"
         if bomb.exists() and len(done.read_text().splitlines()) >= int(bomb.read_text()):
-            Path(get_data_fn("result")).write_text("half")
+            Path(product()).write_text("half")
             os._exit(9)
 
     def read(self, paths: Iterable[str]) -> None:
         """Let the result depend on these files; their names hold ids, and don't count."""
         self.seen.append(sorted(Path(path).read_text() for path in paths))
+
+    def read_one(self, find: Callable[[], str]) -> None:
+        """Let the result depend on the file of the one ancestor task, if it is one and left any."""
+        try:
+            self.read(path for path in [find()] if os.path.exists(path))
+        except SeveralTasksError as error:
+            self.seen.append(str(error))
+
+    def members(self, values: list[object]) -> None:
+        """Let the result depend on the members of a class; which of them comes first is no reason to run again."""
+        self.seen.append(sorted(map(str, values)))
 
     def write(self, path: str) -> None:
         """Leave a product."""

@@ -307,7 +307,7 @@ def test_an_error_that_is_always_the_same_is_told_once_for_each_kind() -> None:
 def test_a_failure_without_task_is_one_of_the_inputs() -> None:
     failed = Failure("melt", None, "", "where a[0] == b: name 'c' is not defined", "", None)
     text = str(Summary(failures=[failed]))
-    assert "melt: an error\n  its inputs\n    where a[0] == b: name 'c' is not defined" in text
+    assert "melt: its inputs could not be made\n    where a[0] == b: name 'c' is not defined" in text
 
 
 def test_failures_of_one_kind_are_told_together_and_not_all() -> None:
