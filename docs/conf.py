@@ -29,12 +29,15 @@ nitpicky = False
 default_role = "py:obj"
 highlight_language = "none"
 html_theme = "alabaster"
-html_theme_options = {"description": "A pipeline engine for scientists", "fixed_sidebar": True, "page_width": "1000px"}
+html_theme_options = {"description": "A pipeline engine for scientists", "fixed_sidebar": True, "page_width": "1100px"}
+html_static_path = ["_static"]
 html_show_sourcelink = False
 napoleon_google_docstring = False
-napoleon_use_ivar = True
+napoleon_use_ivar = False
 autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +60,7 @@ class CommandHelp(SphinxDirective):
         command, *verb = self.arguments[0].split()
         words = [sys.executable, *COMMANDS[command], *verb, "--help"]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
+        environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "90", "NO_COLOR": "1"}
         ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise self.error(f"{' '.join(words)} ended with {ended.returncode}: {ended.stderr}")
@@ -67,6 +70,13 @@ class CommandHelp(SphinxDirective):
         return [nodes.literal_block(text, text, language="none")]
 
 
+def without_aliases(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Fields of named tuples that nobody has described say nothing, rather than that they are fields."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+
+
 def setup(app: Sphinx) -> None:
-    """Add the directive."""
+    """Add the directive, and look at each docstring."""
     app.add_directive("command-help", CommandHelp)
+    app.connect("autodoc-process-docstring", without_aliases)

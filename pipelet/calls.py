@@ -122,7 +122,7 @@ class CallMaker:
         rows = [item for item in self._reader.plan_rows(row.id) if item.current]
         saved = self._reader.params([item.id for item in rows])
         for item in rows:
-            whole = item.id == row.whole_task
+            whole = item.place == "" or (item.place is None and item.id == row.whole_task)
             name = task_name(item.id, item.text)
             parameters = tuple(
                 Parameter(param.name, param.value or pickle.dumps(None), param.text or "", bool(param.exposed))

@@ -45,8 +45,13 @@ def environment_fingerprint(cls: type) -> str:
     CodeError
         The source of a class can't be had.
     """
-    digests = [_class_digest(base) for base in cls.__mro__ if _is_users(base)]
+    digests = [_class_digest(base) for base in users_classes(cls)]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest() if digests else ""
+
+
+def users_classes(cls: type) -> list[type]:
+    """Those among a class and its bases that are neither Pipelet's nor Python's own."""
+    return [base for base in cls.__mro__ if _is_users(base)]
 
 
 def _is_users(cls: type) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelet.codediff import diff_ingredients, unified
 from pipelet.core.plan import Action
+from pipelet.depends import kept_name
 from pipelet.errors import StorageError
 from pipelet.planner import Planned, Planner, Snapshot
 from pipelet.statusdb import InstanceRow, Reader
@@ -171,9 +172,10 @@ def _why_new(segment: str, snapshot: Snapshot, tree: Tree, reader: Reader) -> tu
 def _diffs(changed: list[str], last: InstanceRow, segment: str, snapshot: Snapshot, tree: Tree) -> Iterator[str]:
     files = snapshot.codes[segment].files
     for name in changed:
-        file = name.partition(" ")[2]
-        new = files.get(file)
-        old = tree.read_kept(last.path, file)
+        kind, _, file = name.partition(" ")
+        kept = kept_name(file) if kind == "depend" else file
+        new = files.get(kept)
+        old = tree.read_kept(last.path, kept)
         if file and (new is not None or old is not None):
             yield unified(old, new, file)
 

@@ -36,8 +36,9 @@ def describe(
     return {
         "segment": segment,
         "key": key,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(created)),
+        "created": clock_text(created),
         "created_seconds": created,
+        "computed": None,
         "parents": {name: keys[name] for name in graph.parents(segment)},
         "script": code.script.name,
         "hooks": {name: file.name for name, file in sorted(code.hooks.items())},
@@ -48,6 +49,11 @@ def describe(
         "python": platform.python_version(),
         "modules": [],
     }
+
+
+def clock_text(seconds: float) -> str:
+    """A moment, given in seconds since the epoch, for people of any time zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
 def parameters_text(by_task: Mapping[str, Mapping[str, str | None]]) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pipelet import drawing
+from pipelet.classprint import users_classes
 from pipelet.codebase import environment_fingerprint, read_code, segment_keys, survey_code
 from pipelet.core.fingerprint import value_digest
 from pipelet.core.graph import Graph, build_graph
 from pipelet.core.model import PHANTOM, Element
 from pipelet.core.text import value_text
 from pipelet.environment import Environment, EnvironmentBase
+from pipelet.environment.byvalue import by_value, cloudpickled
 from pipelet.errors import (
     CodeError,
     FingerprintError,
@@ -139,7 +141,7 @@ class Pipeline:
         elements = []
         for position, value in enumerate(values):
             try:
-                blob = _by_value(value)
+                blob = by_value(value)
                 elements.append(Element(PHANTOM, position, value_digest(value), value_text(value), blob))
             except FingerprintError as error:
                 raise PushError(f"input {position} of push({name}=...) can't be told from others: {error}") from error
@@ -327,7 +329,7 @@ class Pipeline:
         codes, problems = survey_code(self.graph, self.code_dir)
         return segment_keys(self.graph, codes, self._environment), problems
 
-    @contextmanager
+    @contextlib.contextmanager
     def _reading(self, segment: str) -> Iterator[tuple[Reader, InstanceRow | None]]:
         self._known(segment)
         keys, problems = self._keys()
@@ -336,7 +338,7 @@ class Pipeline:
         with reading(Tree(self.prefix), self.sqlfile) as reader:
             yield reader, reader.instance(keys[segment])
 
-    @contextmanager
+    @contextlib.contextmanager
     def _importing(self) -> Iterator[None]:
         """Let records refer to modules of the code directory."""
         if self.code_dir in sys.path:
@@ -378,21 +380,18 @@ def _dot_text(pipedot: str | os.PathLike[str]) -> str:
     return text
 
 
-def _by_value(value: object) -> bytes:
-    """Pickle an input; what refers to the main script goes along by value."""
-    try:
-        blob = pickle.dumps(value, protocol=4)
-    except Exception:  # cloudpickle may know how, and says best why not
-        return _cloudpickled(value)
-    return _cloudpickled(value) if b"__main__" in blob else blob
-
-
 def _class_blob(env: type[EnvironmentBase]) -> bytes | None:
-    return None if env is Environment else _cloudpickled(env)
-
-
-def _cloudpickled(value: object) -> bytes:
+    """The user's environment class by value: its file may be edited before a worker would import it."""
+    if env is Environment:
+        return None
     # Here, since it takes long to load and few pipelines need it.
     import cloudpickle
 
-    return bytes(cloudpickle.dumps(value, protocol=4))
+    modules = {base.__module__ for base in users_classes(env)} - {"__main__"}
+    with contextlib.ExitStack() as registered:
+        for module in (sys.modules[name] for name in sorted(modules) if name in sys.modules):
+            cloudpickle.register_pickle_by_value(module)
+            registered.callback(cloudpickle.unregister_pickle_by_value, module)
+        with contextlib.suppress(Exception):  # something that can't be pickled stands beside the class
+            return cloudpickled(env)
+    return cloudpickled(env)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from pipelet.codebase import SegmentCode
-from pipelet.core.fingerprint import value_digest
+from pipelet.core.fingerprint import combine
 from pipelet.core.graph import Graph
 from pipelet.core.model import Element, ParentOutput, Status, Wanted
 from pipelet.core.multiplex import expand
@@ -106,6 +106,8 @@ class Planner:
         self._tree = tree
         self._reader = reader
         self._outputs: dict[str, ParentOutput] = {}
+        #: Words on segments some of whose tasks set an output and others none.
+        self._silences: dict[str, str] = {}
         self._superseded: set[int] = set()
         self._new_parents: dict[int, str] = {}
         self.lineage = Lineage(snapshot.graph, reader, self._new_parents)
@@ -194,9 +196,10 @@ class Planner:
         parents = self._parents(segment)
         if not parents:
             if segment not in snapshot.pushed:
-                return [Wanted(value_digest({}), "", (), ())]
+                return [Wanted(combine([], salt=b"nothing pushed"), "", (), ())]
             return list(_pushed(snapshot.pushed[segment]))
         outputs = [self.output(name) for name in parents]
+        warnings += [self._silences[name] for name in parents if name in self._silences]
         with _importing_from(snapshot.code_dir):
             return expand(segment, outputs, snapshot.codes[segment].multiplex, _Loader(segment), warnings.append)
 
@@ -213,6 +216,11 @@ class Planner:
             for position, (blob, text) in enumerate(zip(blobs, names, strict=True)):
                 digest = (digests or b"")[16 * position : 16 * position + 16]
                 elements.append(Element(task, position, digest, text, blob))
+        if 0 < silent < len(known):
+            self._silences[segment] = (
+                f"{silent} of {len(known)} tasks of {segment!r} set no output, and contribute nothing; where that is "
+                "meant, set_output([]) says so"
+            )
         return ParentOutput(segment, elements, known, silent=bool(known) and silent == len(known))
 
     # --- what is on record ---------------------------------------------------------------------------------------
@@ -282,11 +290,10 @@ class Planner:
         directive = self._snapshot.codes[segment].multiplex
         if directive.group_by is not None:
             return True
-        outputs = [self.output(name) for name in parents]
-        one_each = all(output.silent or len(output.elements) == 1 for output in outputs)
         if directive.kind == "zip":
-            return one_each
-        return all(len(outcome.known) == 1 for outcome in outcomes) and one_each
+            outputs = [self.output(name) for name in parents]
+            return all(output.silent or len(output.elements) == 1 for output in outputs)
+        return all(len(outcome.known) == 1 for outcome in outcomes)
 
     def _note(self, planned: Planned) -> None:
         """Keep what the children's plans need to know of this one."""

@@ -15,11 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgpack
 
-from pipelet.core.calls import TaskResult
+from pipelet.core.calls import Parameter, TaskResult
 from pipelet.core.model import Status
-from pipelet.core.plan import Action, Decision
+from pipelet.core.plan import Action, Decision, Reason
 from pipelet.core.text import task_name
-from pipelet.meta import describe, parameters_text
+from pipelet.meta import clock_text, describe, parameters_text
 from pipelet.modules import file_digest
 from pipelet.planner import CURRENT, DROPPED, SUPERSEDED, Planned, Snapshot
 from pipelet.rebuild import take_over
@@ -146,6 +146,8 @@ class Recorder:
                 if old == whole:
                     whole = task
             if decision.action is Action.REVIVE:
+                if planned.places[task][0] == "":
+                    whole = task
                 events.append(["current", task, CURRENT])
                 moves.append(("revive", task))
             if decision.action in (Action.UPDATE, Action.REVIVE):
@@ -155,6 +157,9 @@ class Recorder:
                 self.queued[task] = queued[-1]
             if decision.action is Action.RERUN:
                 moves.append(("clear", task))
+                if decision.reason is not Reason.FAILED:
+                    # The journal says that it is done; should this run be killed, it must not say so any longer.
+                    events.append(_task_event(queued[-1], ()))
         events += [["current", task, DROPPED] for task in planned.dropped]
         events += [["current", task, CURRENT] for task in planned.resumed]
         for task in planned.lost:
@@ -228,12 +233,10 @@ class Recorder:
             pid=result.pid,
             error=result.error,
         )
-        fields = (row.id, *row[2:])
-        event = ["task", *fields, [list(parameter) for parameter in result.parameters]]
-        self._events.setdefault(segment, []).append(event)
+        self._events.setdefault(segment, []).append(_task_event(row, result.parameters))
         self._statuses.pop(result.id, None)
-        for fact in result.modules:
-            self._modules.setdefault(segment, {})[str(fact["name"])] = dict(fact)
+        modules = self._modules.setdefault(segment, {})
+        modules.update((str(fact["name"]), dict(fact)) for fact in result.modules)
 
     @property
     def pending(self) -> bool:
@@ -268,11 +271,12 @@ class Recorder:
         """Write what people read about an instance: its parameters, its modules, and why it waits."""
         row = self._instances[segment]
         modules = self._modules.pop(segment, None)
-        if modules:
+        if modules is not None:
             meta = self._tree.read_meta(row.path)
             known = {str(fact["name"]): fact for fact in module_list(meta)}
             known.update(modules)
             meta["modules"] = [known[name] for name in sorted(known)]
+            meta["computed"] = clock_text(time.time())
             self._tree.write_meta(row.path, meta)
         if waiting != row.waiting:
             self._write(segment, [["waiting", waiting]], [])
@@ -346,6 +350,10 @@ def module_list(meta: Mapping[str, object]) -> list[dict[str, str | None]]:
     """The facts on imported modules that a ``.meta`` holds."""
     found = meta.get("modules")
     return [dict(fact) for fact in found if isinstance(fact, dict)] if isinstance(found, list) else []
+
+
+def _task_event(row: TaskRow, parameters: Iterable[Parameter]) -> Event:
+    return ["task", row.id, *row[2:], [list(parameter) for parameter in parameters]]
 
 
 def _queued(instance: int, task: int, decision: Decision) -> TaskRow:

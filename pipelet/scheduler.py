@@ -29,6 +29,8 @@ BATCH_SECONDS = 0.2
 BATCH_TASKS = 2000
 #: Seconds between two times that results are put on record.
 FLUSH_SECONDS = 0.4
+#: Seconds between two reports where tasks are shorter than the second number; longer ones are worth a report each.
+REPORT_SECONDS, LONG_SECONDS = 0.1, 0.01
 #: More failures than this are counted, but not kept one by one.
 KEPT_FAILURES = 1000
 
@@ -148,7 +150,7 @@ class Scheduler:
         self._runs = {name: _SegmentRun(name) for name in snapshot.graph.order}
         self._flights: dict[Future[BatchResult], _Flight] = {}
         self._failures: list[Failure] = []
-        self._flushed = self._clock()
+        self._flushed = self._reported = self._clock()
         self._processes: list[tuple[int, float | None]] = []
 
     def run(self) -> Summary:
@@ -184,7 +186,7 @@ class Scheduler:
             self._abandon()
             raise
         finally:
-            self._report([run.progress() for run in self._runs.values()])
+            self._tell()
         return self._summary(self._clock() - begun)
 
     # --- segments ------------------------------------------------------------------------------------------------
@@ -290,6 +292,10 @@ class Scheduler:
             pending = run.queue.popleft()
             run.flying[pending.row.id] = pending
             calls.append(run.maker.call(*pending))
+        # A task that runs right here, and long, would else run unseen.
+        short = run.seconds is not None and run.seconds < LONG_SECONDS
+        if not short or self._clock() - self._reported >= REPORT_SECONDS:
+            self._tell()
         future = self._executor.submit(Batch(run.maker.context, tuple(calls)))
         self._flights[future] = _Flight(run.name, self._clock(), tuple(calls))
         processes = self._executor.processes()
@@ -363,7 +369,11 @@ class Scheduler:
                         self._recorder.status(call.id, Status.RUNNING)
         self._recorder.flush()
         self._flushed = self._clock()
+        self._tell()
+
+    def _tell(self) -> None:
         self._report([run.progress() for run in self._runs.values()])
+        self._reported = self._clock()
 
     def _abandon(self) -> None:
         """Stop what runs; keep what is done."""

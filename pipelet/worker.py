@@ -88,6 +88,7 @@ class Bench:
         environment: EnvironmentBase | None = None
         fields: dict[str, Any] = {}
         error: BaseException | None = None
+        here = _current_directory()
         try:
             environment = compiled.environment(context, call, compiled.hooks, logger)
             _execute(compiled.script, environment._fill(compiled.script.co_filename))
@@ -107,6 +108,9 @@ class Bench:
                 shutil.rmtree(environment._temporary, ignore_errors=True)
             if context.agg:
                 self._screenless.close_figures()
+            if here is not None and _current_directory() != here:
+                with suppress(OSError):
+                    os.chdir(here)
         if error is not None:
             fields = {"error": error_text(error)}
         if environment is not None:
@@ -276,6 +280,13 @@ def _compile_file(filename: str, data: bytes) -> types.CodeType:
     # Tracebacks and the debugger show the code that runs, also when the file is edited meanwhile.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     return compile(data, filename, "exec", dont_inherit=True)
+
+
+def _current_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # somebody has removed it
+        return None
 
 
 def _looked(environment: EnvironmentBase) -> bool:

@@ -112,6 +112,67 @@ def values(tasks: Sequence[Any], name: str) -> list[Any]:
     return [getattr(task, name) for task in tasks]
 
 
+class Lab:
+    """Segments that note each of their executions, and runs that tell which these were.
+
+    Before each run `Pipeline.explain` is asked, and what it is certain of is compared with what then happens.
+    """
+
+    NOTE = """\
+    with open(__file__.rpartition("/")[0] + "/executed", "a") as _log:
+        _shown = "_".join(map(str, seg_input.values())) if isinstance(seg_input, dict) else str(seg_input)
+        _log.write((__file__.rpartition("/")[2][:-3] + " " + _shown).strip() + "\\n")
+    """
+
+    def __init__(self, project: Project, dot: str) -> None:
+        self.project = project
+        self.dot = dot
+        self.summary = Summary()
+        self.messages: list[str] = []
+
+    def write(self, **scripts: str) -> Lab:
+        """Write ``name.py`` for each argument, with a first line that notes the execution."""
+        for name, text in scripts.items():
+            body = textwrap.dedent(text)
+            (self.project.root / f"{name}.py").write_text(textwrap.dedent(self.NOTE) + body)
+        return self
+
+    def pipeline(self, **push: Any) -> Pipeline:
+        """The pipeline with something pushed."""
+        return self.project.pipeline(self.dot, push)
+
+    def ran(self, processes: int = 0, options: dict[str, Any] | None = None, **push: Any) -> list[str]:
+        """Run it, failures and all; give ``segment input`` of each execution, sorted."""
+        pipeline = self.project.pipeline(self.dot, push, **(options or {}))
+        said = pipeline.explain()
+        before = len(self.project.lines("executed"))
+        self.messages.clear()
+        if processes:
+            self.summary = self.project.run(pipeline, processes)
+        else:
+            self.summary = run_to_end(pipeline, self.messages)
+        ran = sorted(self.project.lines("executed")[before:])
+        for name, item in said.items():
+            did = [line for line in ran if line.split()[0] == name]
+            assert len(did) >= item.to_run, f"explain said {item}, the run did {did}"
+            if item.certain:
+                counts = self.summary.counts[name]
+                assert (len(did), counts["reused"]) == (item.to_run, item.reused), f"explain said {item}, not {did}"
+        return ran
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the last run, one in this process, warned of."""
+        return [message for message in self.messages if message.startswith("WARNING")]
+
+    def path(self, segment: str, text: str = "", **push: Any) -> Path:
+        """The directory of the task with this input as text."""
+        tasks = [task for task in self.pipeline(**push).tasks(segment) if task.text == text]
+        assert len(tasks) == 1, f"{len(tasks)} tasks of {segment} on {text!r}"
+        assert tasks[0].path is not None
+        return Path(tasks[0].path)
+
+
 class _ToTheEnd:
     """Tasks run in this process; a failing one is recorded, and the run goes on."""
 

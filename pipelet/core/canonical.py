@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 #: The protocol that objects are asked to describe themselves in: one for all versions of Python.
 _PROTOCOL: Final = 4
@@ -247,6 +248,9 @@ def _kind_name(obj: object) -> str:
 
 # ---------------------------------------------------------------------------------- what is known by its name alone
 
+#: Classes of another process's main script that were unpickled here: they count as what is found under their names.
+CAME_BY_VALUE: Final[WeakSet[type]] = WeakSet()
+
 _NAMED_BY_TYPE: Final = {type(None): "NoneType", type(...): "ellipsis", type(NotImplemented): "NotImplementedType"}
 
 
@@ -263,7 +267,7 @@ def _found_by_name(obj: Any, name: str) -> Shape:
     found: Any = sys.modules.get(module) if type(module) is str else None
     for step in name.split("."):
         found = getattr(found, step, None)
-    if found is not obj or type(module) is not str:
+    if type(module) is not str or (found is not obj and obj not in CAME_BY_VALUE):
         raise Refused(f"{title} is not what is found under that name; define it at the top level of a module")
     return by_name(_steady_module(module, isinstance(obj, type)), name)
 

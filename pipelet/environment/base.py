@@ -9,6 +9,7 @@ import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from pipelet.codefiles import find_hook
 from pipelet.core.calls import Parameter, SegmentContext, TaskCall, TaskRef
 from pipelet.core.parents import task_set_name
 from pipelet.core.plan import Asked
@@ -268,7 +269,14 @@ class EnvironmentBase:
         """
         code = self._hooks.get(hookname)
         if code is None:
-            self._logger.info("no script for the hook %r", hookname)
+            script = find_hook(self._context.segment, hookname, self._context.code_dir)
+            if script is None:
+                self._logger.info("no script for the hook %r", hookname)
+            else:
+                self._logger.warning(
+                    "the hook %r does nothing: no call of it was found in the segment's code when the run began, so %s "
+                    "was not read", hookname, os.path.basename(script),
+                )
             return
         exec(code, self._namespace if glo is None else glo)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipelet.core.text import without_surrogates
+from pipelet.environment.byvalue import by_value
 from pipelet.environment.mainmodule import outside
 from pipelet.errors import OutputError, ParameterError
 
@@ -28,7 +29,7 @@ def pickle_output(value: object, position: int) -> bytes:
         It can't be pickled; the message names the element.
     """
     try:
-        return pickle.dumps(value, protocol=4)
+        return by_value(value, from_task=True)
     except Exception as error:
         raise OutputError(f"element {position} of the output ({short(value)}) can't be pickled: {error}") from error
 

@@ -347,11 +347,6 @@ class Writer(Reader):
             self._many(sql.ADD_TO_TALLY, rows)
             self._do(sql.DELETE_ZERO_TALLIES)
 
-    def set_waiting(self, instance_id: int, reason: str | None) -> None:
-        """Say why the tasks of an instance can't be known; None when they are."""
-        with self.transaction():
-            self._do(sql.UPDATE_INSTANCE["waiting"], reason, instance_id)
-
     def set_tag(self, instance_id: int, tag: str | None) -> None:
         """Tag an instance, in place of its tag if it has one; None takes the tag away."""
         with self.transaction():

@@ -7,12 +7,18 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 
 import pexpect
 import pytest
 from runs import PRELUDE, Runs
-from support import ENVIRONMENT, PATIENCE, alive, until
+from support import ENVIRONMENT, PATIENCE, Project, alive, until
+
+from pipelet.core.calls import Batch, BatchResult, TaskResult
+from pipelet.executors.base import InlineExecutor
+from pipelet.runner import Hooks, execute
+from pipelet.scheduler import Stopped
 
 MODES = pytest.mark.parametrize("options", [("-d",), ("-p", "2")], ids=["interactive", "process"])
 
@@ -184,3 +190,33 @@ def test_what_a_task_finishes_in_the_last_moment_is_kept(tmp_path: Path) -> None
     twice = [task for task, number in runs.executions().items() if number > 1]
     assert len(twice) <= 2
     assert Counter(runs.executions().keys()).total() == 4000
+
+
+class Late(InlineExecutor):
+    """What a batch has finished is known when the workers have ended, and not before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finished: list[TaskResult] = []
+        self.closed = False
+
+    def submit(self, batch: Batch) -> Future[BatchResult]:
+        self.finished += super().submit(batch).result().results
+        return Future()
+
+    def partial(self, future: Future[BatchResult]) -> list[TaskResult]:
+        return self.finished if self.closed else []
+
+    def close(self, kill: bool = False) -> None:
+        self.closed = True
+        super().close()
+
+
+def test_what_ends_while_the_workers_are_being_stopped_is_kept(project: Project) -> None:
+    project.write(a="set_output(get_input())")
+    pipeline = project.pipeline("a", {"a": [7]})
+    hooks = Hooks(lambda level, message: None, lambda items: None, lambda: True)
+    with pytest.raises(Stopped):
+        execute(pipeline.snapshot(), lambda scratch: Late(), hooks, lambda: None)
+    assert pipeline.outputs("a") == [7]
+    assert project.run(pipeline).reused == 1

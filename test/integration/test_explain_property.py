@@ -195,6 +195,8 @@ class World:
         if found and self.chance.random() < 0.3:
             path = self.chance.choice(found)
             shutil.rmtree(path)
+            # an older database would point into a journal that is another one by then
+            self.kept = None
             self.story.append(f"removed {path.relative_to(self.project.prefix)}")
 
     def fail(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 from support import ENVIRONMENT, Project, values
 
+import pipelet
 from pipelet import EnvironmentBase, Pipeline
 from pipelet.errors import (
     CodeError,
@@ -289,8 +293,8 @@ def test_it_goes_to_another_process_with_the_classes_of_the_main_script(
     project.write(
         make=MAKE_PICKLED,
         run=RUN_PICKLED,
-        a="length = get_input()\nset_output([twice(length.text()), length_of_text(length)])",
-        b="set_output([get_input()])",
+        a="length = get_input()\nset_output([twice(length.text()), length_of_text(length), length])",
+        b="x = get_input()\nset_output([x if isinstance(x, (str, int)) else x.text()])",
     )
     made = project.ran("make.py")
     assert (made.returncode, made.stderr) == (0, "")
@@ -298,10 +302,11 @@ def test_it_goes_to_another_process_with_the_classes_of_the_main_script(
     assert (ran.returncode, ran.stderr) == (0, "")
     pipeline = project.pipeline("a -> b")
     pipeline = pickle.loads((project.root / "pipeline.pkl").read_bytes())
-    assert pipeline.outputs("b") == ["1 m1 m", 3, "22 m22 m", 4]
+    assert pipeline.outputs("b") == ["1 m1 m", 3, "1 m", "22 m22 m", 4, "22 m"]
+    assert pipeline.outputs("a")[2].text() == "1 m"
     # the same script makes the same pipeline: nothing runs again
     project.ran("make.py")
-    assert "0 tasks done, 6 taken from disk" in project.ran("run.py", *words).stdout
+    assert "0 tasks done, 8 taken from disk" in project.ran("run.py", *words).stdout
 
 
 def test_changing_the_class_of_the_main_script_runs_again(project: Project) -> None:
@@ -377,3 +382,41 @@ def test_a_main_script_loads_no_heavy_module_before_it_needs_it() -> None:
     )
     assert "pipelet.pipeline" in found
     assert [name for name in HEAVY if name in found] == []
+
+
+def public_things() -> Iterator[tuple[str, Any]]:
+    """Every public name of the package and every public method of its classes, with what it stands for."""
+    homes = ["pipelet.errors", "pipelet.launchers", "pipelet.pipeline", "pipelet.progress", "pipelet.records",
+             "pipelet.runner", "pipelet.background", "pipelet.explain", "pipelet.summary", "pipelet.utils"]
+    things = {f"pipelet.{name}": getattr(pipelet, name) for name in pipelet.__all__ if not name.startswith("__")}
+    for home in homes:
+        module = importlib.import_module(home)
+        things |= {f"{home}.{name}": value for name, value in vars(module).items() if not name.startswith("_")}
+    for name, thing in things.items():
+        if not str(getattr(thing, "__module__", "")).startswith("pipelet.") or not callable(thing):
+            continue
+        yield name, thing
+        if isinstance(thing, type):
+            yield from ((f"{name}.{key}", value) for key, value in vars(thing).items() if not key.startswith("_")
+                        and (inspect.isfunction(value) or isinstance(value, property)))
+
+
+def test_everything_public_has_a_docstring() -> None:
+    found = dict(public_things())
+    assert len(found) > 100
+    assert [name for name, thing in found.items() if not (thing.__doc__ or "").strip()] == []
+
+
+@pytest.mark.parametrize("name", ["Pipeline", "Environment", "EnvironmentBase", "launchers", "rebuild_db_from_disk"])
+def test_what_a_user_calls_tells_all_its_arguments(name: str) -> None:
+    """Each argument stands in the docstring."""
+    calls = {key: thing for key, thing in public_things() if name in key.split(".") and inspect.isfunction(thing)}
+    assert calls or name == "EnvironmentBase"
+    missing = [
+        f"{key}({argument})"
+        for key, thing in calls.items()
+        if "later version" not in thing.__doc__ and "Not available" not in thing.__doc__
+        for argument in inspect.signature(thing).parameters
+        if argument != "self" and not re.search(rf"\b{argument}\b", thing.__doc__)
+    ]
+    assert missing == []

@@ -371,11 +371,11 @@ def test_tags_waiting_and_users(two: Writer) -> None:
     two.set_tag(2, "other")
     two.set_tag(2, None)
     assert two.tags() == {1: "second"}
-    two.set_waiting(2, "melt failed")
+    two.apply(2, [["waiting", "melt failed"]])
     row = two.instance_by_id(2)
     assert row is not None
     assert row.waiting == "melt failed"
-    two.set_waiting(2, None)
+    two.apply(2, [["waiting", None]])
     row = two.instance_by_id(2)
     assert row is not None
     assert row.waiting is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from support import ENVIRONMENT, PATIENCE, Project
+from support import ENVIRONMENT, PATIENCE, REPOSITORY, Project
 
 from pipelet.errors import PipelineError
 
@@ -41,18 +41,6 @@ PRINTING = {
         import ctypes
         ctypes.CDLL(None).printf(b"from C without a new line")
     """,
-    "odd": r"""
-        import sys
-        print("\\udc80 and \\u2192")
-        sys.stdout.close()
-        sys.stderr = None
-    """,
-    "replaced": """
-        import io, sys
-        print("before it is replaced")
-        sys.stdout = io.StringIO()
-        print("lost")
-    """,
     "fork": """
         import multiprocessing
         def square(x):
@@ -73,7 +61,7 @@ PRINTING = {
         loky.get_reusable_executor().shutdown(wait=True)
     """,
     "thrown": r"""
-        error = "a half \\udc80 of a character"
+        error = "a half \udc80 of a character"
         logger.error(error)
         save_param("error")
         raise ValueError(error)
@@ -136,9 +124,25 @@ def test_what_libraries_in_c_print_is_there(printed):
     assert logs(printed, "foreign") == ["from C without a new line"] * 2
 
 
-def test_odd_texts_and_closed_streams_do_no_harm(printed):
-    assert logs(printed, "odd") == ["\\udc80 and \u2192\n"] * 2
-    assert logs(printed, "replaced") == ["before it is replaced\n"] * 2
+def test_odd_texts_and_streams_that_a_task_breaks_do_no_harm(project):
+    project.write(
+        odd=r"""
+            import sys
+            print("\udc80 and \u2192")
+            sys.stdout.close()
+            sys.stderr = None
+        """,
+        replaced="""
+            import io, sys
+            print("before it is replaced")
+            sys.stdout = io.StringIO()
+            print("lost")
+        """,
+    )
+    pipeline = project.pipeline("odd; replaced;", {"odd": [1, 2], "replaced": [1, 2]})
+    assert project.run(pipeline, processes=1).done == 4
+    assert logs(pipeline, "odd") == ["\\udc80 and \u2192\n"] * 2
+    assert logs(pipeline, "replaced") == ["before it is replaced\n"] * 2
 
 
 def test_processes_of_a_task_know_its_functions(printed):
@@ -205,7 +209,7 @@ def test_a_stream_that_somebody_kept_may_be_written_to_after_the_run(project, ca
 
 
 def test_messages_of_an_interactive_task(project, capsys):
-    project.write(a="logger.info('calm')\nlogger.warning('attention')")
+    project.write(a=r"logger.info('calm'); logger.warning('attention \udc80')")
     pipeline = project.pipeline("a;")
     project.run(pipeline, log_level=logging.WARNING)
     (log,) = logs(pipeline, "a")
@@ -213,19 +217,17 @@ def test_messages_of_an_interactive_task(project, capsys):
     run_log = (project.prefix / ".pipelet" / "log" / "pipelet.log").read_text()
     assert "calm" in run_log
     shown = "".join(capsys.readouterr())
-    assert "attention" in shown
+    assert r"attention \udc80" in shown
     assert "calm" not in shown
 
 
-MAIN = """
-    import sys
-    from pipelet.launchers import launch_interactive
-    from pipelet.pipeline import Pipeline
-
-    P = Pipeline("a -> b;", code_dir=".", prefix="./prefix")
-    w, t = launch_interactive(P)
-    print(w.run())
-"""
+#: The script that `pipeutils -c` hands out, with another pipeline in it.
+MAIN = (
+    (REPOSITORY / "pipelet" / "static" / "main.py").read_text()
+    .replace("default1 -> default2;", "a -> b;")
+    .replace("PREFIX = HERE", "PREFIX = os.path.join(HERE, 'prefix')")
+    .replace("P.push(default1=[1, 2, 3])", "")
+)
 
 
 def test_the_debugger_stops_in_a_segment(project):
@@ -242,13 +244,17 @@ def test_the_debugger_stops_in_a_segment(project):
         b="set_output([get_input() + 1])",
     )
     with pexpect.spawn(
-        sys.executable, ["main.py"], cwd=str(project.root), env={**ENVIRONMENT, "TERM": "dumb"}, encoding="utf-8",
+        sys.executable, ["main.py", "-d"], cwd=str(project.root), env={**ENVIRONMENT, "TERM": "dumb"}, encoding="utf-8",
         timeout=PATIENCE,
     ) as child:
         child.expect_exact("(Pdb) ")
         assert "a.py" in child.before
         child.sendline("n")
-        child.expect_exact("third = 2 * second")
+        # Newer versions stop at the call itself, older ones behind it.
+        if child.expect_exact(["third = 2 * second", "second = first + 1"]):
+            child.expect_exact("(Pdb) ")
+            child.sendline("n")
+            child.expect_exact("third = 2 * second")
         child.expect_exact("(Pdb) ")
         child.sendline("p first, second")
         child.expect_exact("(20, 21)")
@@ -269,7 +275,7 @@ def test_the_debugger_stops_in_a_segment(project):
 def test_the_debugger_can_be_left(project):
     project.write(main=MAIN, a="breakpoint()\nset_output([1])", b="set_output([1])")
     with pexpect.spawn(
-        sys.executable, ["main.py"], cwd=str(project.root), env={**ENVIRONMENT, "TERM": "dumb"}, encoding="utf-8",
+        sys.executable, ["main.py", "-d"], cwd=str(project.root), env={**ENVIRONMENT, "TERM": "dumb"}, encoding="utf-8",
         timeout=PATIENCE,
     ) as child:
         child.expect_exact("(Pdb) ")
@@ -521,14 +527,11 @@ OWN = """
             return super().get_data_fn("mine-" + basename, seg)
 
         def neighbours(self, pattern):
-            return self.glob_parent(pattern) + self.glob_seg("a", pattern)
+            return self.glob_parent(pattern)
 
         @staticmethod
         def double(x):
             return 2 * x
-
-        def finish(self):
-            self.hook("finish", self._namespace)
 
     if __name__ == "__main__":
         P = Pipeline("a -> b;", code_dir=".", prefix="./prefix", env=MyEnvironment)
@@ -541,17 +544,15 @@ OWN_SCRIPTS = {
     "a": """
         with open(get_data_fn("x"), "w") as file:
             file.write("x")
-        finish()
         set_output([region()])
     """,
-    "a_finish": "finished = True",
     "b": """
         import os
         names = [os.path.basename(path) for path in neighbours("*")]
         set_output([(get_input(), double(4), names, "_hidden" in globals(), "constant" in globals())])
     """,
 }
-OWN_RESULT = [(10 * n, 8, ["mine-x"] * 3, False, False) for n in (1, 2)]
+OWN_RESULT = [(10 * n, 8, ["mine-x"], False, False) for n in (1, 2)]
 
 
 @pytest.mark.parametrize("mode", ["interactive", "process"])
@@ -569,15 +570,35 @@ def test_a_change_of_the_environment_recomputes(project):
     assert project.ran("main.py").stdout.startswith("(4,")
     project.write(main=OWN.replace("return 2 * x", "return 2 * x + 0"))
     assert project.ran("main.py").stdout.startswith("(4,")
-    project.write(main=OWN.replace("return 2 * x", "return 2 * x + 0").replace("# And", "# Or") + "\n# a comment\n")
+    project.write(main=OWN.replace("return 2 * x", "return 2 * x + 0  # as before"))
     assert project.ran("main.py").stdout.startswith("(0,")
 
 
-def test_a_hook_that_only_the_environment_calls_is_in_the_key(project):
-    project.write(main=OWN, **OWN_SCRIPTS)
-    assert project.ran("main.py").stdout.startswith("(4,")
-    project.write(a_finish="finished = 'otherwise'")
-    assert project.ran("main.py").stdout.startswith("(4,")
+def test_a_hook_that_was_not_seen_when_the_run_began_is_told(project):
+    project.write(a="globals()['ho' + 'ok']('end', globals())\nset_output([1])", a_end="raise ValueError('it ran')")
+    pipeline = project.pipeline("a;")
+    project.run(pipeline)
+    (log,) = logs(pipeline, "a")
+    assert "WARNING the hook 'end' does nothing" in log
+    assert "a_end.py was not read" in log
+
+
+def test_an_environment_is_the_one_that_was_imported_whatever_became_of_its_file(project):
+    project.write(
+        own=OWN.split("if __name__")[0],
+        main="""
+            import sys
+            from pathlib import Path
+            from own import MyEnvironment, Pipeline, launch_interactive, launch_process
+            P = Pipeline("a -> b;", code_dir=".", prefix="./prefix", env=MyEnvironment)
+            P.push(a=[1, 2])
+            Path("own.py").write_text(Path("own.py").read_text().replace("UNIT = 10", "UNIT = 990"))
+            w, t = launch_process(P, 1) if sys.argv[1:] == ["process"] else launch_interactive(P)
+            print(repr((w.run().done, P.outputs("a"))))
+        """,
+        **OWN_SCRIPTS,
+    )
+    assert project.ran("main.py").stdout == "(4, [10, 20])\n"
 
 
 def test_an_environment_from_a_module_beside_the_main_script(project):

@@ -281,6 +281,9 @@ def test_empty_and_split_constants_of_f_strings_are_merged() -> None:
     )
     split = ast.Module([ast.Expr(ast.JoinedStr([ast.Constant(""), ast.FormattedValue(ast.Name("x"), -1, spec)]))], [])
     assert list(codeprint._codes(split)) == list(codeprint._codes(ast.parse("f'{x:{y}ab}'")))
+    parts = [ast.Constant("a"), ast.Constant("b"), ast.FormattedValue(ast.Name("x"), -1), ast.Constant("c")]
+    split = ast.Module([ast.Expr(ast.JoinedStr(parts))], [])
+    assert list(codeprint._codes(split)) == list(codeprint._codes(ast.parse("f'ab{x}c'")))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with Python 3.12")
@@ -339,6 +342,7 @@ def refused(source: str) -> str:
         ("x = 'a\n", 1, 5),
         ("if x:\ny\n", 2, 1),
         ("x = 1\ny\0 = 2", 2, 2),
+        ("x\0 = 1\ny\0 = 2", 1, 2),
         ("x = 1\n\ny = '\ud800'", 3, 6),
         ("\tx y", 1, 1),
         ("é = 'é' é", 1, 9),
@@ -356,6 +360,8 @@ def test_an_error_shows_the_line_with_a_mark() -> None:
     shown, mark = refused("x = '" + "a" * 500 + "' y").splitlines()[1:]
     assert len(shown) < 130
     assert shown[len(mark) - 1] in "'y"
+    shown, mark = refused("x y" + "a" * 500).splitlines()[1:]
+    assert len(shown) < 130
 
 
 def test_an_error_where_there_is_no_line() -> None:
@@ -389,6 +395,13 @@ def test_long_chains_that_python_takes() -> None:
     equal("x" + "+x" * 400, "(x)" + " + x" * 400)
     differ("x" + "+x" * 400, "x" + "+x" * 401)
     equal("a=" * 5000 + "1", "a = " * 5000 + "1")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="annotations are put off there, whatever a module says")
+def test_it_is_compiled_as_it_stands_not_as_the_engine_is() -> None:
+    source = "def f(x: (y := 1)): pass"
+    digest(source)
+    assert "line 2" in refused(f"from __future__ import annotations\n{source}")
 
 
 def test_the_cause_is_kept() -> None:
@@ -479,3 +492,5 @@ def test_errors_of_the_readers_name_the_file() -> None:
             reader("x = = 1")
     with pytest.raises(CodeError, match=r"^melt\.py, line 1, column 5: "):
         called_with_names("x = = 1", "f", filename="melt.py")
+    with pytest.raises(CodeError, match=r"^<source>, line 1"):
+        called_with_names("x = = 1", "f")

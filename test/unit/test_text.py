@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelet.core.text import join_texts, task_name, value_text
+from pipelet.core.text import join_texts, task_name, value_text, without_surrogates
 
 
 class Point(NamedTuple):
@@ -31,7 +31,8 @@ class Bits(enum.Flag):
 
 
 class Silent:
-    pass
+    class Inner:
+        pass
 
 
 class Speaking:
@@ -77,6 +78,8 @@ CASES: list[tuple[Any, str]] = [
     ({3, 1, 2}, "1_2_3"),
     (frozenset({"b", "a"}), "a_b"),
     ({"a": {"b": 1, "c": 2}}, "a=dict_of_2"),
+    ({frozenset({1}): 2}, "frozenset_of_1=2"),
+    ({frozenset({1})}, "frozenset_of_1"),
     (({"a": 1}, {2}), "a=1_2"),
     (set(range(17)), "set_of_17"),
     (set(range(10, 26)), "10_11_12_13_14_15_16_17_18_19_20_21_22_23_24_25"),
@@ -97,6 +100,7 @@ CASES: list[tuple[Any, str]] = [
     (np.zeros(2, dtype="i4,f8"), "record_2"),
     (np.zeros(2, dtype="i4,f8")[0], "0_0_0"),
     (np.array([1, None], dtype=object), "object_2"),
+    (np.array([({"a": 1},)], dtype=[("x", object)])[0], "a=1"),
     (np.add, "add"),
     (datetime.date(2020, 1, 2), "2020-01-02"),
     (decimal.Decimal("1.50"), "1_50"),
@@ -109,7 +113,10 @@ CASES: list[tuple[Any, str]] = [
     (Speaking(), "_Speaking_of_3_"),
     (Broken(), "Broken"),
     (Silent, "Silent"),
+    (Silent.Inner, "Silent_Inner"),
     (len, "len"),
+    (pathlib, "pathlib"),
+    (["kept at 0x12ab"], "kept_at_0x12ab"),
 ]
 
 
@@ -158,6 +165,16 @@ def test_long_lists_show_both_ends(size: int) -> None:
     assert value_text(halves) == text
 
 
+@pytest.mark.parametrize("size", range(115, 124))
+def test_lists_about_as_long_as_a_text_may_be(size: int) -> None:
+    for parts in (["x" * (size - 2), "y"], ["x", "y" * (size - 2)], ["x" * size, "y", "z"], ["x" * size, "", "z"]):
+        assert value_text(parts) == value_text("_".join(parts))
+
+
+def test_collections_at_the_end_of_a_long_list_are_written_out() -> None:
+    assert value_text(["x" * 200, {"a": 1}, {2}]).endswith("x_a=1_2")
+
+
 def test_letters_of_several_bytes_are_bounded_too() -> None:
     for letter in ("é", "漢", "\U0001d4b3"):
         text = value_text(letter * 300 + "END")
@@ -168,6 +185,8 @@ def test_letters_of_several_bytes_are_bounded_too() -> None:
     assert value_text("é" * 100) == "é" * 100
     assert value_text("漢" * 66) == "漢" * 66
     assert value_text("漢" * 67) != "漢" * 67
+    # as much as fits: with one letter more it would be 201 bytes
+    assert len(value_text("é" * 300).encode()) == 199
 
 
 def test_large_and_odd_values_cost_little() -> None:
@@ -241,3 +260,8 @@ def test_task_name() -> None:
     assert task_name(12, "Lancelot") == "12_Lancelot"
     assert task_name(12, "") == "12"
     assert len(task_name(10**18, value_text("漢" * 300)).encode()) <= 230
+
+
+def test_halves_of_characters_are_written_out() -> None:
+    assert without_surrogates("caf\udce9/é漢.txt") == "caf\\udce9/é漢.txt"
+    assert without_surrogates("") == ""

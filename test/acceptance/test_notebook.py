@@ -1,0 +1,396 @@
+"""Pipelines in a notebook, with a real kernel; and what a terminal shows of a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pexpect
+import pytest
+from nbclient import NotebookClient
+from support import ENVIRONMENT, PATIENCE, Project, alive, until
+
+from pipelet.drawing import STATUS_STYLES
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+START = """
+import os
+from pipelet.environment import Environment
+from pipelet.launchers import launch_interactive, launch_process
+from pipelet.pipeline import Pipeline
+"""
+
+
+class Notebook:
+    """A notebook that is written while its kernel runs, in the directory of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._book = nbformat.v4.new_notebook()
+        self._client = NotebookClient(
+            self._book, timeout=int(2 * PATIENCE), allow_errors=True,
+            resources={"metadata": {"path": str(project.root)}},
+        )
+        self._client.create_kernel_manager()
+        self._client.start_new_kernel(cwd=str(project.root), env=ENVIRONMENT)
+        self._client.start_new_kernel_client()
+        self.good(START)
+
+    def cell(self, code: str) -> list[Any]:
+        """Run a new cell; give its outputs."""
+        cell = nbformat.v4.new_code_cell(code)
+        self._book.cells.append(cell)
+        self._client.execute_cell(cell, len(self._book.cells) - 1)
+        return list(cell.outputs)
+
+    def good(self, code: str) -> list[Any]:
+        """Run a cell that must not fail."""
+        outputs = self.cell(code)
+        errors = ["\n".join(item.traceback) for item in outputs if item.output_type == "error"]
+        assert not errors, errors[0]
+        return outputs
+
+    def shown(self, code: str) -> dict[str, str]:
+        """Run a cell that ends in an expression; give how its value shows itself."""
+        return dict(self.good(code)[-1].data)
+
+    def value(self, expression: str) -> Any:
+        """The value of an expression in the kernel."""
+        return eval(self.shown(expression)["text/plain"], {})
+
+    def close(self) -> None:
+        self._client._cleanup_kernel()
+
+
+@pytest.fixture
+def notebook(project: Project) -> Iterator[Notebook]:
+    made = Notebook(project)
+    yield made
+    made.close()
+
+
+def texts_and_colours(svg: str) -> tuple[str, set[str]]:
+    root = ET.fromstring(svg)
+    fills = {path.get("fill", "") for path in root.iter("{http://www.w3.org/2000/svg}path")}
+    return " ".join("".join(root.itertext()).split()), fills
+
+
+def test_a_pipeline_in_cells(notebook: Notebook) -> None:
+    """One notebook from the first look to the last: each cell stands on the ones before."""
+    notebook.project.write(
+        a="set_output([get_input()])",
+        b="x = get_input()\nif x == 2:\n    raise ValueError('<b>two</b> & more')\nset_output([x])",
+        c="#multiplex cross_prod group_by 'all'\nset_output([sum(get_input('b'))])",
+    )
+    notebook.good("P = Pipeline('a -> b -> c', './', './prefix')\nP.push(a=[1, 2, 3])")
+
+    # before anything has run: the graph, without status
+    before = notebook.shown("P")
+    text, fills = texts_and_colours(before["image/svg+xml"])
+    assert "no tasks" in text
+    assert not fills.intersection(style.fill for style in STATUS_STYLES.values())
+
+    # both launchers; nothing has to be wrapped in `if __name__ == "__main__"`
+    notebook.good("w, t = launch_process(P, 2, log_level=0)\nsummary = w.run()")
+    assert notebook.value("[summary.done, summary.reused, summary.failed, summary.waiting]") == [5, 0, 1, ["c"]]
+
+    after = notebook.shown("P")
+    text, fills = texts_and_colours(after["image/svg+xml"])
+    for words in ("3 done", "2 done", "1 failed", "waiting"):
+        assert words in text
+    assert {STATUS_STYLES[name].fill for name in ("done", "failed", "waiting")} <= fills
+    plain = after["text/plain"]
+    assert [line.split("  ")[-2:] for line in plain.splitlines()] == [
+        ["a", "3 done"], ["b", "2 done, 1 failed"], ["c", "waiting"],
+    ]
+
+    # where there is no `dot`, the same in letters
+    without = notebook.shown("PATH = os.environ['PATH']; os.environ['PATH'] = '/nowhere'\nP")
+    assert without == {"text/plain": plain}
+    notebook.good("os.environ['PATH'] = PATH")
+
+    # tables, in which nothing that came from data is taken for HTML
+    for code in ("summary", "P.tasks('b')", "P.instances('b')", "t", "P.explain()"):
+        page = notebook.shown(code)["text/html"]
+        assert "<b>two</b>" not in page
+        ET.fromstring(f"<page>{page.replace('<br>', '<br/>')}</page>")
+    assert "&lt;b&gt;two&lt;/b&gt; &amp; more" in notebook.shown("summary")["text/html"]
+    assert "no tasks" not in notebook.shown("P.tasks('b', 'done')")["text/html"]
+
+    # the interactive mode raises what the segment raised
+    error = notebook.cell("w, t = launch_interactive(P, log_level=0)\nw.run()")[-1]
+    assert (error.output_type, error.ename) == ("error", "ValueError")
+    assert "b.py" in "\n".join(error.traceback)
+
+    notebook.project.write(b="set_output([get_input()])")
+    notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
+    assert notebook.value("[summary.done, summary.reused, summary.failed]") == [4, 3, 0]
+    assert notebook.value("P.outputs('c')") == [6]
+    shown = notebook.shown("summary")
+    assert "4 tasks done, 3 taken from disk, 0 failed" in shown["text/html"]
+    assert "\n" not in shown["text/plain"]
+
+
+@pytest.mark.parametrize("launch", ["launch_interactive(P, log_level=0)", "launch_process(P, 1, log_level=0)"])
+def test_a_second_run_never_sees_old_code(notebook: Notebook, launch: str) -> None:
+    project = notebook.project
+    project.write(
+        unit="NAME = 'first'\n",
+        deeper="import unit\ndef name():\n    return unit.NAME\n",
+        a="#depend unit.py deeper.py\nimport deeper\nset_output([deeper.name() + ' one'])",
+        b="hook('more', globals())\nset_output([get_input('a') + ' ' + more])",
+        b_more="more = 'hook'",
+    )
+    run = f"w, t = {launch}\nsummary = w.run()"
+    notebook.good(f"P = Pipeline('a -> b', './', './prefix')\n{run}")
+    assert notebook.value("P.outputs('b')") == ["first one hook"]
+    # the same length, within the same second: a cache of compiled modules would be fooled
+    project.write(unit="NAME = 'other'\n")
+    notebook.good(run)
+    assert notebook.value("P.outputs('b')") == ["other one hook"]
+    project.write(a="#depend unit.py deeper.py\nimport deeper\nset_output([deeper.name() + ' two'])")
+    notebook.good(run)
+    assert notebook.value("P.outputs('b')") == ["other two hook"]
+    project.write(b_more="more = 'kooh'")
+    notebook.good(run)
+    assert notebook.value("P.outputs('b')") == ["other two kooh"]
+    assert notebook.value("[summary.done, summary.reused]") == [1, 1]
+    # and back: both versions of the module are still on disk, each beside what it made
+    project.write(unit="NAME = 'first'\n")
+    notebook.good(run)
+    assert notebook.value("P.outputs('b')") == ["first two kooh"]
+    # what the user imported in the kernel is the user's own, before and after
+    notebook.good("import unit\nmine = unit")
+    project.write(unit="NAME = 'third'\n")
+    notebook.good(run)
+    assert notebook.value("P.outputs('b')") == ["third two kooh"]
+    assert notebook.value("[mine.NAME, __import__('sys').modules['unit'] is mine]") == ["first", True]
+
+
+@pytest.mark.parametrize("launch", ["launch_interactive(P, log_level=0)", "launch_process(P, 2, log_level=0)"])
+def test_what_is_defined_in_a_cell_goes_along(notebook: Notebook, launch: str) -> None:
+    notebook.project.write(
+        a="length = get_input()\nset_output([Length_of(twice(length)), length])", b="set_output([get_input().number])"
+    )
+    notebook.good("""
+class Length:
+    def __init__(self, number):
+        self.number = number
+    def __mul__(self, factor):
+        return Length(self.number * factor)
+
+def double(what):
+    return what * 2
+
+class Mine(Environment):
+    def twice(self, what):
+        return double(what)
+    def Length_of(self, what):
+        return Length(what.number)
+""")
+    run = f"""
+P = Pipeline('a -> b', './', './prefix', env=Mine)
+P.push(a=[Length(1), Length(20)])
+w, t = {launch}
+summary = w.run()
+"""
+    notebook.good(run)
+    assert notebook.value("P.outputs('b')") == [2, 1, 40, 20]
+    assert notebook.value("[type(item).__name__ for item in P.outputs('a')]") == ["Length"] * 4
+    assert notebook.value("P.tasks('a')[1].input['aphantom'].number") == 20
+    # the same cells once more: nothing to do
+    notebook.good(run)
+    assert notebook.value("[summary.done, summary.reused]") == [0, 6]
+    # another method: everything is computed with it
+    notebook.good("class Mine(Mine):\n    def twice(self, what):\n        return what * 3")
+    notebook.good(run)
+    assert notebook.value("P.outputs('b')") == [3, 1, 60, 20]
+
+
+def interrupting(look: Callable[[], bool], group: int) -> threading.Thread:
+    """Send what the stop button of a notebook sends, once something is seen."""
+
+    def watch() -> None:
+        until(look, "the moment to interrupt")
+        os.killpg(group, signal.SIGINT)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("launch", ["launch_interactive(P, log_level=0)", "launch_process(P, 2, log_level=0)"])
+def test_the_stop_button_ends_the_run_and_the_kernel_goes_on(notebook: Notebook, launch: str) -> None:
+    project = notebook.project
+    project.write(
+        a=f"ROOT = {str(project.root)!r}" + """
+import os, time
+with open(f"{ROOT}/pids", "a") as file:
+    print(os.getpid(), file=file)
+x = get_input()
+while x == "endless" and not os.path.exists(f"{ROOT}/open"):
+    time.sleep(0.01)
+set_output([x])
+""",
+        b="set_output([get_input()])",
+    )
+    notebook.good("P = Pipeline('a -> b', './', './prefix')\nP.push(a=['quick', 'endless'])")
+    group = os.getpgid(notebook.value("os.getpid()"))
+    seen = project.pipeline("a -> b")
+
+    def at_work() -> bool:
+        counts = seen.status()["a"]
+        # in the interactive mode the second task has begun when its line is written
+        return len(project.lines("pids")) == 2 and (counts.get("done") == 1 or "interactive" in launch)
+
+    thread = interrupting(at_work, group)
+    outputs = notebook.cell(f"w, t = {launch}\nw.run()")
+    thread.join()
+    assert [item.ename for item in outputs if item.output_type == "error"] == ["KeyboardInterrupt"]
+    kernel = notebook.value("os.getpid()")
+    assert until(lambda: not alive({int(pid) for pid in project.lines("pids")} - {kernel}))
+    assert notebook.value("P.status()['a']") == {"done": 1, "queued": 1}
+    # nobody holds the prefix, and the next run goes on from there
+    (project.root / "open").touch()
+    notebook.good(f"w, t = {launch}\nsummary = w.run()")
+    assert notebook.value("[summary.done, summary.reused, P.outputs('b')]") == [3, 1, ["quick", "endless"]]
+
+
+def test_the_kernel_is_free_while_processes_work(notebook: Notebook) -> None:
+    project = notebook.project
+    project.write(
+        a="import os, time\nwhile not os.path.exists(" + repr(str(project.root / "open")) + "):\n    time.sleep(0.01)\n"
+        "set_output([1])"
+    )
+    notebook.good("P = Pipeline('a', './', './prefix')\nw, t = launch_process(P, 1, log_level=0)")
+    until(lambda: notebook.value("P.status()['a']") == {"running": 1}, "a running task")
+    assert notebook.value("t.finished") is False
+    assert "running" in notebook.shown("t")["text/plain"]
+    # a second run on the same prefix is told who holds it
+    error = notebook.cell("launch_process(P, 1, log_level=0)")[-1]
+    assert error.ename == "PrefixLocked"
+    (project.root / "open").touch()
+    assert notebook.value("w.run().done") == 1
+    assert notebook.value("t.finished") is True
+
+
+# --- bars
+
+SLOW = """
+import os, time
+x = get_input()
+time.sleep(0.05)
+while not os.path.exists(f"{SEEN}/PLACE{x}"):
+    time.sleep(0.01)
+set_output([x])
+"""
+
+
+def bars_of(outputs: list[Any]) -> list[str]:
+    """The text of each bar among the outputs of a cell."""
+    return [
+        item.data["text/plain"]
+        for item in outputs
+        if item.output_type == "display_data" and "application/vnd.jupyter.widget-view+json" in item.data
+    ]
+
+
+def test_a_notebook_shows_a_bar_for_each_segment(notebook: Notebook) -> None:
+    text = "import time\ntime.sleep(0.25)\nset_output([get_input()])"
+    notebook.project.write(a=text, b=text)
+    notebook.good("P = Pipeline('a -> b', './', './prefix')\nP.push(a=range(6))")
+    outputs = notebook.good("w, t = launch_process(P, 1, log_level=0)\nsummary = w.run()")
+    bars = bars_of(outputs)
+    assert [bar.split()[0] for bar in bars] == ["a", "b"]
+    assert all("/6" in bar for bar in bars)
+    assert not [item for item in outputs if item.get("name") == "stderr"]
+    # the second time there is nothing to watch, and it is told what there was
+    again = notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
+    said = bars_of(again) + [item.text for item in again if item.output_type == "stream"]
+    lines = [" ".join(line.split()) for line in "".join(said).splitlines()]
+    assert lines == ["a 6 from disk", "b 6 from disk"]
+
+
+MAIN = """
+import sys
+from pipelet.launchers import launch_interactive, launch_process
+from pipelet.pipeline import Pipeline
+
+P = Pipeline("a -> b", "./", "./prefix")
+P.push(a=range(8))
+w, t = launch_process(P, 1) if sys.argv[1:] else launch_interactive(P)
+print(w.run())
+"""
+
+
+def terminal(project: Project, *words: str, **variables: str) -> pexpect.spawn:
+    return pexpect.spawn(
+        sys.executable, ["main.py", *words], cwd=str(project.root), env={**ENVIRONMENT, "TERM": "xterm", **variables},
+        timeout=PATIENCE, dimensions=(24, 100), encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("process",)])
+def test_a_terminal_shows_a_bar_for_each_segment(project: Project, words: tuple[str, ...]) -> None:
+    seen = project.root / "seen"
+    seen.mkdir()
+    script = f"SEEN = {str(seen)!r}\n{SLOW}"
+    a, b = (script.replace("PLACE", name) for name in "ab")
+    project.write(main=MAIN, a=a + "logger.warning('hello %s', x)", b=b)
+    child = terminal(project, *words)
+    for segment in "ab":
+        for number in range(8):
+            # how far it is, in words and as a picture; each task ends only when that has been seen
+            numbers = rf"{number} done, \d\d:\d\d left" if number else ""
+            child.expect(rf"{segment} {number}/8 \|[^|\r]{{30}}\| {numbers}")
+            (seen / f"{segment}{number}").touch()
+        child.expect(rf"{segment} +8 done, in [\d.]+ s")
+    child.expect("16 tasks done, 0 taken from disk, 0 failed")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_a_run_that_has_nothing_to_do_is_short(project: Project) -> None:
+    project.write(main=MAIN, a="set_output([get_input()])", b="pass")
+    project.ran("main.py")
+    child = terminal(project, "process")
+    child.expect(pexpect.EOF)
+    child.close()
+    lines = [re.sub(" +", " ", line) for line in (child.before or "").splitlines()]
+    assert lines[:2] == ["a 8 from disk", "b 8 from disk"]
+    assert [line.partition(", in")[0] for line in lines[2:]] == ["0 tasks done, 16 taken from disk, 0 failed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"), [((), {"TERM": "dumb"}), (("process",), {"TERM": "dumb"}), ((), {"TQDM_DISABLE": "1"})]
+)
+def test_there_are_no_bars_where_nobody_could_read_them(
+    project: Project, words: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    text = "import time\ntime.sleep(0.1)\nset_output([get_input()])"
+    project.write(main=MAIN, a=text, b=text)
+    child = terminal(project, *words, **variables)
+    child.expect(pexpect.EOF)
+    child.close()
+    (line,) = (child.before or "").splitlines()
+    assert line.startswith("16 tasks done")
+
+
+@pytest.mark.parametrize("words", [(), ("process",)])
+def test_a_run_whose_output_is_no_terminal_shows_no_bars(project: Project, words: tuple[str, ...]) -> None:
+    text = "import time\ntime.sleep(0.1)\nset_output([get_input()])"
+    project.write(main=MAIN, a=text, b=text)
+    result = project.ran("main.py", *words)
+    assert result.stderr == ""
+    assert result.stdout.startswith("16 tasks done")
+    assert Path(project.prefix, ".sqlstatus").exists()
