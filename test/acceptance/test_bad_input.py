@@ -1,4 +1,4 @@
-"""What a user can get wrong: each is told in a line or two, with exit status 1 and no traceback, and nothing is lost."""
+"""What a user can get wrong: told in a line or two, with exit status 1 and no traceback, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -337,7 +337,8 @@ def test_a_database_of_another_program_is_left_as_it_is(site: Site) -> None:
     site.prefix.mkdir()
     database = site.prefix / ".sqlstatus"
     subprocess.run(
-        [sys.executable, "-c", "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('create table x (y)')", database],
+        [sys.executable, "-c", "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('create table x (y)')",
+         database],
         check=True,
     )
     content = database.read_bytes()

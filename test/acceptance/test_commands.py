@@ -60,8 +60,8 @@ class Shell:
 
     def terminal(self, line: str, where: Path) -> pexpect.spawn:
         return pexpect.spawn(
-            "/bin/sh", ["-c", f"exec {line}"], cwd=str(where), env={**self.environment, "TERM": "xterm"}, encoding="utf-8",
-            timeout=PATIENCE, dimensions=(24, 80),
+            "/bin/sh", ["-c", f"exec {line}"], cwd=str(where), env={**self.environment, "TERM": "xterm"},
+            encoding="utf-8", timeout=PATIENCE, dimensions=(24, 80),
         )
 
 

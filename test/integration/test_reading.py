@@ -1,4 +1,4 @@
-"""Reading what runs have left: without running anything, beside a run, without the right to write, without a database."""
+"""Reading what runs have left: beside a run, with the right to read alone, without a database, without good code."""
 
 from __future__ import annotations
 
