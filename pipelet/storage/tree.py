@@ -141,7 +141,7 @@ class Tree:
         Yields
         ------
         str
-            Paths relative to the prefix, of each directory that has its ``.meta``.
+            Paths relative to the prefix, of each directory that has its ``.meta``; one of Pipelet 1 is passed over.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class Tree:
         todo = [""]
         while todo:
             path = todo.pop()
-            if path and os.path.isfile(self._file(path, ".meta")):
+            if path and _begins_as_table(self._file(path, ".meta")):
                 yield path
             directory = os.path.join(self.prefix, path)
             with storage_errors("read", directory):
@@ -429,4 +429,17 @@ class Tree:
         return os.path.join(directory, f"{segment_of(os.path.basename(directory))}{suffix}")
 
     def _key_at(self, path: str) -> object:
-        return self.read_meta(path).get("key") if os.path.lexists(self._file(path, ".meta")) else None
+        file = self._file(path, ".meta")
+        if not os.path.lexists(file):
+            return None
+        # A directory of Pipelet 1 is taken, by no key of ours.
+        return self.read_meta(path).get("key") if _begins_as_table(file) else ""
+
+
+def _begins_as_table(file: str) -> bool:
+    """Tell a ``.meta`` of ours, damaged or not, from one of Pipelet 1, which is no JSON."""
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(1) in (b"{", b"")
+    except FileNotFoundError:
+        return False

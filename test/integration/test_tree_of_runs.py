@@ -23,6 +23,8 @@ from pipelet.errors import (
     StorageError,
     UnknownSegmentError,
 )
+from pipelet.launchers import launch_interactive
+from pipelet.pipeline import Pipeline
 from pipelet.storage import PrefixLock
 from pipelet.utils import delete_instances, rebuild_db_from_disk, tag_instances
 
@@ -807,3 +809,18 @@ def test_pickles_of_rows_are_plain(project):
 
     (row,) = rows(project.prefix / ".sqlstatus")["task"]
     assert [pickle.loads(blob) for blob in msgpack.unpackb(row["output"])] == [(1, "x")]
+
+
+def test_tree_of_pipelet_1_in_the_same_prefix_is_passed_over(tmp_path: Path) -> None:
+    """Its directories look like ours, but their .meta is no JSON: a run leaves them alone and goes on beside them."""
+    old = tmp_path / "prefix" / "knights_YFLJ65"
+    old.mkdir(parents=True)
+    (old / "knights.meta").write_text("[tasks]\ndate = 2011-05-04\n")
+    (tmp_path / "knights.py").write_text("set_output(['Lancelot'])\n")
+    P = Pipeline("knights", code_dir=tmp_path, prefix=tmp_path / "prefix")
+    w, _ = launch_interactive(P, log_level=0)
+    assert w.run().done == 1
+    (tmp_path / "prefix" / ".sqlstatus").unlink()
+    w, _ = launch_interactive(P, log_level=0)
+    assert w.run().reused == 1
+    assert [path.name for path in old.iterdir()] == ["knights.meta"]
