@@ -165,7 +165,6 @@ class Recorder:
         for task in planned.lost:
             # Once others make ``data/`` again, nothing else would tell that its files are gone.
             events.append(["place", task, task_name(task, planned.places[task][1])])
-            whole = None if task == whole else whole
         if planned.whole and ids:
             whole = ids[0]
         if whole != row.whole_task:

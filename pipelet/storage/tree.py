@@ -151,7 +151,7 @@ class Tree:
         todo = [""]
         while todo:
             path = todo.pop()
-            if path and _begins_as_table(self._file(path, ".meta")):
+            if path and _may_be_ours(self._file(path, ".meta")):
                 yield path
             directory = os.path.join(self.prefix, path)
             with storage_errors("read", directory):
@@ -433,13 +433,21 @@ class Tree:
         if not os.path.lexists(file):
             return None
         # A directory of Pipelet 1 is taken, by no key of ours.
-        return self.read_meta(path).get("key") if _begins_as_table(file) else ""
+        return self.read_meta(path).get("key") if _may_be_ours(file) else ""
 
 
-def _begins_as_table(file: str) -> bool:
-    """Tell a ``.meta`` of ours, damaged or not, from one of Pipelet 1, which is no JSON."""
+def _may_be_ours(file: str) -> bool:
+    """Tell a ``.meta`` of ours, damaged or not, from one of Pipelet 1: that is text, and no JSON at all."""
     try:
         with open(file, "rb") as stream:
-            return stream.read(1) in (b"{", b"")
+            data = stream.read()
+        if data[:1] in (b"{", b""):
+            return True
+        json.loads(data)
+        return True
+    except json.JSONDecodeError:
+        return False
+    except UnicodeDecodeError:
+        return True
     except FileNotFoundError:
         return False

@@ -146,18 +146,30 @@ def test_a_second_run_never_sees_old_code(notebook: Notebook, launch: str) -> No
     project.write(
         unit="NAME = 'first'\n",
         deeper="import unit\ndef name():\n    return unit.NAME\n",
-        a="#depend unit.py deeper.py\nimport deeper\nset_output([deeper.name() + ' one'])",
+        a="#depend unit.py deeper.py\nimport deeper, loose\nset_output([deeper.name() + ' one ' + loose.NAME])",
         b="hook('more', globals())\nset_output([get_input('a') + ' ' + more])",
         b_more="more = 'hook'",
     )
     run = f"w, t = {launch}\nsummary = w.run()"
-    notebook.good(f"P = Pipeline('a -> b', './', './prefix')\n{run}")
-    assert notebook.value("P.outputs('b')") == ["first one hook"]
-    # the same length, within the same second: a cache of compiled modules would be fooled
+
+    def write_loose(name: str) -> None:
+        # the same length, at the same time: a cache of compiled modules would be fooled
+        project.write(loose=f"NAME = {name!r}\n")
+        os.utime(project.root / "loose.py", (1e9, 1e9))
+
+    write_loose("x")
+    # results far from the code: what is imported from kept copies does not come from below the code directory
+    notebook.good(f"P = Pipeline('a -> b', './', {str(project.root) + '-data'!r})\n{run}")
+    assert notebook.value("P.outputs('b')") == ["first one x hook"]
     project.write(unit="NAME = 'other'\n")
     notebook.good(run)
-    assert notebook.value("P.outputs('b')") == ["other one hook"]
-    project.write(a="#depend unit.py deeper.py\nimport deeper\nset_output([deeper.name() + ' two'])")
+    assert notebook.value("P.outputs('b')") == ["other one x hook"]
+    # a module that nobody depends on is no reason to run, and is seen as it is when there is one
+    write_loose("y")
+    notebook.good(run)
+    assert notebook.value("summary.done") == 0
+    project.write(a="#depend unit.py deeper.py\nimport deeper, loose\nset_output([deeper.name(), loose.NAME])")
+    project.write(b="hook('more', globals())\nset_output([get_input('a') + more])", b_more="more = ' hook'")
     notebook.good(run)
     assert notebook.value("P.outputs('b')") == ["other two hook"]
     project.write(b_more="more = 'kooh'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,8 @@ def test_two_parents(project):
 
 
 def test_a_pushed_input(project):
-    found = outputs(project, "a", "a", {"a": [(1, 2.5)]}, a='set_output((seg_input, get_input(), get_input("aphantom")))')
+    script = 'set_output((seg_input, get_input(), get_input("aphantom")))'
+    found = outputs(project, "a", "a", {"a": [(1, 2.5)]}, a=script)
     assert found == [({"aphantom": (1, 2.5)}, (1, 2.5), (1, 2.5))]
 
 
@@ -178,7 +178,8 @@ def test_a_class_of_the_code_directory_in_an_expression(project):
 
 # ---- inputs as a set, told apart by type and content
 
-DISTINCT = [1, True, 1.0, np.int64(1), np.float64(1.0), np.float32(1.0), "1", b"1", (1,), [1], {1}, frozenset([1]), None]
+NUMBERS = [1, True, 1.0, np.int64(1), np.float64(1.0), np.float32(1.0)]
+DISTINCT = [*NUMBERS, "1", b"1", (1,), [1], {1}, frozenset([1]), None]
 
 
 def test_inputs_that_are_equal_for_python_are_several_by_type(project):
@@ -419,6 +420,6 @@ def test_an_output_of_very_many_elements(project):
 
 
 def test_inputs_are_any_objects_that_can_be_pickled(project):
-    values = [slice(1, 2), ValueError("x"), np.dtype("f8"), pickle.PickleBuffer]
-    found = outputs(project, "a -> b", "b", {"a": values[:3]}, a=COPY, b="set_output([type(get_input()).__name__])")
+    values = [slice(1, 2), ValueError("x"), np.dtype("f8")]
+    found = outputs(project, "a -> b", "b", {"a": values}, a=COPY, b="set_output([type(get_input()).__name__])")
     assert found == ["slice", "ValueError", type(np.dtype("f8")).__name__]

@@ -305,3 +305,112 @@ class TestErrors:
         for word in ("multiplex", "depend"):
             with contextlib.suppress(DirectiveError, CodeError):
                 read_directives(f"#{word} {text}", "melt.py", ["a"])
+
+
+WRITE = "Write: #multiplex [cross_prod | union | zip] [where CONDITION] [group_by EXPRESSION]"
+ONE_EXPRESSION = "Write one Python expression, bare or in quotes"
+KNOWN = "An expression knows the parents (observe, fits) and Python's built-in names."
+
+
+class TestAdvice:
+    @pytest.mark.parametrize(
+        ("source", "message", "advice"),
+        [
+            (
+                "#depend lib.py 'a",
+                "this quote is never closed",
+                "Put quotes on both sides of a name that has blanks, and a backslash before a quote that is meant.",
+            ),
+            ("#depend ''", "one of the patterns is empty", "Name the files: #depend lib.py tables/*.txt"),
+            ("#depend", "#depend names no file", "Name the files: #depend lib.py tables/*.txt"),
+            (
+                "#depend:lib.py",
+                "a blank is missing after #depend",
+                "Write it with a blank: #depend ..., or put a blank behind the # if it is a mere comment.",
+            ),
+            (
+                "#multiplex where fits where fits",
+                "`where` stands here a second time",
+                "Join conditions with `and`.",
+            ),
+            (
+                "#multiplex group_by fits group_by fits",
+                "`group_by` stands here a second time",
+                "Join the values to a tuple: (x, y).",
+            ),
+            ("#multiplex where 'fits", "this quote is never closed", "Close it, or remove it."),
+            ("#multiplex where fits)", "this bracket closes nothing", "Open it, or remove it."),
+            ("#multiplex where (fits", "this bracket is never closed", "Close it, or remove it."),
+            ("#multiplex zip union", "`union` is not expected after `zip`", WRITE),
+            ("#multiplex uion", "`uion` is no way to combine outputs", f"Did you mean `union`? {WRITE}"),
+            (
+                "#multiplex fits",
+                "`fits` is no way to combine outputs",
+                f"A condition begins with the word where. {WRITE}",
+            ),
+            ("#multiplex where", "`where` has no expression", "Write, for example: where 'a[0] == b[0]'"),
+            ("#multiplex group_by", "`group_by` has no expression", "Write, for example: group_by 'a[0]'"),
+            ("#multiplex where fits fits", "the expression after `where` is no Python: ", f"{ONE_EXPRESSION}."),
+            ("#multiplex where 'fits fits'", "the expression after `where` is no Python: ", f"{ONE_EXPRESSION}."),
+            ("#multiplex group_by fits fits", "the expression after `group_by` is no Python: ", f"{ONE_EXPRESSION}."),
+            (
+                "#multiplex group_by 'fits fits'",
+                "the expression after `group_by` is no Python: ",
+                f"{ONE_EXPRESSION}; a text as the value needs quotes in the quotes, such as \"'all'\".",
+            ),
+            (
+                "#multiplex where ('fits')",
+                "this condition is a text, so it would always be true",
+                "Write the condition with one pair of quotes around it, or none.",
+            ),
+            ("#multiplex where nosuch", "the name `nosuch` is not known here", KNOWN),
+            ("#multiplex group_by nosuch[0]", "the name `nosuch` is not known here", KNOWN),
+            (
+                "#multiplex group_by nosuch",
+                "the name `nosuch` is not known here",
+                f"For the text as the value, write \"'nosuch'\". {KNOWN}",
+            ),
+            ("#multiplex where fit", "the name `fit` is not known here", f"Did you mean `fits`? {KNOWN}"),
+            ("x = (\n", "this is no Python: ", "Correct the script."),
+        ],
+    )
+    def test_an_error_says_what_is_wrong_and_what_to_write(self, source, message, advice):
+        with pytest.raises((DirectiveError, CodeError)) as caught:
+            read_directives(source, "melt.py", ["observe", "fits"])
+        first, shown, _, last = str(caught.value).split("\n")
+        assert first.split(": ", 1)[1].startswith(message)
+        assert shown == f"    {source.rstrip()}"
+        assert last == advice
+
+    @pytest.mark.parametrize(
+        ("text", "where"),
+        [(" zip zip", "zip"), (" zip p p", "p p"), (" union cross_prod o", "cross_prod o"), ("  zip  l", "l")],
+    )
+    def test_it_points_at_the_word_that_is_too_many(self, text, where):
+        assert caret(refusal(text)) == where
+
+    def test_blanks_at_the_end_move_no_caret(self):
+        with pytest.raises(DirectiveError, match="line 1, column 8: #depend names no file"):
+            read_directives("#depend   \n", "melt.py")
+
+    @pytest.mark.parametrize(("text", "where"), [("a\\' 'b", "'b"), ("a\\''b c", "'b c"), ("'a' \"b 'c'", "\"b 'c'")])
+    def test_it_points_at_the_quote_that_is_open(self, text, where):
+        with pytest.raises(DirectiveError, match="never closed") as caught:
+            read_directives(f"#depend {text}\n", "melt.py")
+        assert caret(str(caught.value)) == where
+
+    def test_code_errors_show_the_line_as_it_is(self):
+        with pytest.raises(CodeError, match=r"(?s)^melt\.py, line 2, column 5: .*\n    y = = XX \n        \^\n"):
+            read_directives("x = 1\ny = = XX \n", "melt.py")
+        with pytest.raises(CodeError, match=r"(?s)^melt\.py, line 1, column 1: .*\n    \)\n    \^\n"):
+            read_directives(")\n", "melt.py")
+
+    def test_code_errors_without_a_place_name_the_file(self):
+        with pytest.raises(CodeError, match=r"^melt\.py: this can't be read as Python: .*\. Correct the script\.$"):
+            read_directives("-" * 100000 + "1", "melt.py")
+
+    def test_a_quoted_name_somewhat_like_a_parent_is_a_text(self):
+        assert multiplex(" group_by 'night'", "eights").group_by == "'night'"
+
+    def test_any_letters_may_stand_in_a_pattern(self):
+        assert read_directives("#depend LUXOR.TXT a#b\n", "melt.py").depends == (("LUXOR.TXT", 1), ("a#b", 1))
