@@ -30,7 +30,7 @@ from pipelet.summary import Summary
 
 _FRAME = struct.Struct("<Q")
 #: After its starter is gone, the background process has so long to put what is done on record.
-_LAST_SECONDS = 5.0
+_LAST_SECONDS = 1.5
 
 
 class BackgroundRun:

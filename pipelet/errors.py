@@ -18,7 +18,6 @@
     ├── ExpansionError               outputs could not be made into inputs
     ├── FingerprintError             an object has no canonical encoding
     ├── TaskError                    something inside a task
-    │   ├── TaskFailed               a task of an interactive run failed
     │   ├── OutputError              an output can't be pickled
     │   ├── InputNameError           no parent or ancestor of that name
     │   ├── SeveralTasksError        one task was asked for, there are several
@@ -141,10 +140,6 @@ class FingerprintError(PipeletError):
 
 class TaskError(PipeletError):
     """Something went wrong inside a task."""
-
-
-class TaskFailed(TaskError):
-    """A task failed; its own exception is the cause."""
 
 
 class OutputError(TaskError):

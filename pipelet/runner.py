@@ -19,7 +19,7 @@ from pipelet.progress import Bars, SegmentProgress, Tracker
 from pipelet.rebuild import catch_up, has_instances, rebuild
 from pipelet.recorder import Recorder
 from pipelet.runlog import RunLog
-from pipelet.scheduler import Scheduler
+from pipelet.scheduler import Scheduler, Stopped
 from pipelet.statusdb import Writer, has_database
 from pipelet.storage import PrefixLock, Tree
 from pipelet.summary import Summary
@@ -117,12 +117,15 @@ def _execute(
                 workers_changed=workers,
             )
             summary = scheduler.run()
+        except Stopped:
+            log.write(logging.WARNING, "the run was stopped; what is done is kept", echo=False)
+            raise
         except BaseException as error:
             log.write(logging.ERROR, f"the run ended early: {type(error).__name__}: {error}", echo=False)
             raise
         finally:
             executor.close()
-        log.write(logging.INFO, str(summary).partition("\n")[0])
+        log.write(logging.INFO, "; ".join(summary.headlines()))
         return summary
 
 

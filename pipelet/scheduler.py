@@ -220,7 +220,7 @@ class Scheduler:
         run.reused = planned.plan.reused
         self._queue(run, planned)
         to_run, total = len(run.queue), len(run.ids)
-        self._log.write(logging.INFO, f"{total} tasks: {to_run} to run, {run.reused} taken from disk", run.name)
+        self._log.write(logging.INFO, f"{to_run} of {total} to run, {run.reused} taken from disk", run.name)
         for warning in self._recorder.changed_modules(run.name):
             self._log.write(logging.WARNING, warning, run.name)
         self._end_if_through(run)
@@ -273,11 +273,10 @@ class Scheduler:
     def _dispatch(self) -> None:
         """Fill the free slots, the segments that are furthest down first, so that chains end early."""
         while len(self._flights) < self._executor.slots:
-            lowest_first = (self._runs[name] for name in reversed(self._snapshot.graph.order))
-            run = next((run for run in lowest_first if run.queue), None)
-            if run is None:
+            waiting = [run for run in self._runs.values() if run.queue]
+            if not waiting:
                 return
-            self._send(run)
+            self._send(max(waiting, key=lambda run: len(self._snapshot.graph.ancestors(run.name))))
             if self._raise_failures is not None:
                 return
 

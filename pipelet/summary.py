@@ -116,9 +116,10 @@ class Summary:
 
     def __str__(self) -> str:
         # the totals come last: that is what is still on the screen
-        return "\n".join([*self._failure_lines(), *self._headlines()])
+        return "\n".join([*self._failure_lines(), *self.headlines()])
 
-    def _headlines(self) -> list[str]:
+    def headlines(self) -> list[str]:
+        """Give the numbers, and which segments wait, a line each."""
         tasks = "task" if self.done == 1 else "tasks"
         numbers = f"{self.done} {tasks} done, {self.reused} taken from disk, {self.failed} failed"
         lines = [f"{numbers}, in {duration(self.seconds)}"]
@@ -147,7 +148,7 @@ class Summary:
         return lines
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><b>{'<br>'.join(escape(line) for line in self._headlines())}</b></p>"]
+        parts = [f"<p><b>{'<br>'.join(escape(line) for line in self.headlines())}</b></p>"]
         if self.counts:
             parts.append(counts_html(self.counts, self.waiting))
         for failure in self.failures[:SHOWN_FAILURES]:

@@ -443,7 +443,7 @@ def _may_be_ours(file: str) -> bool:
             data = stream.read()
         if data[:1] in (b"{", b""):
             return True
-        json.loads(data)
+        json.loads(data.decode("utf-8"))
         return True
     except json.JSONDecodeError:
         return False

@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from support import REPOSITORY, Project, alive, until
 
@@ -50,6 +51,24 @@ os.rename(get_data_fn("half"), get_data_fn("whole"))
 
 class Runs(Project):
     """A project whose ``main.py`` is the template, with a graph of its own."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """As for every project; and `end` knows of it."""
+        process = super().start(*words, **options)
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what a failed test has left; what these processes have started ends with them."""
+        for process in self.started:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def prepare(self, dot: str = "a", push: str = "a=range(12)") -> Runs:
         """Write ``main.py``; without scripts, `GATED` is the one segment."""
@@ -105,12 +124,6 @@ class Runs(Project):
     def journalled(self) -> set[tuple[str, str]]:
         """What the journals have as done, by segment and input."""
         return {(segment, text) for segment, text, status in _journal_rows(self.prefix) if status == Status.DONE}
-
-    def kill(self, process: subprocess.Popen[str]) -> None:
-        """Kill a main process and the group that it leads."""
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def _journal_rows(prefix: Path) -> list[tuple[str, str, int]]:

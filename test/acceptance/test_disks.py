@@ -25,10 +25,11 @@ BIG = PRELUDE + "time.sleep(0.03)\nset_output([number, os.urandom(20_000)])\n"
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Runs:
+def runs(tmp_path: Path) -> Iterator[Runs]:
     runs = Runs(tmp_path).prepare("a;", "a=range(100)")
     runs.write(a=BIG)
-    return runs
+    yield runs
+    runs.end()
 
 
 def in_words(ended: subprocess.CompletedProcess[str]) -> str:

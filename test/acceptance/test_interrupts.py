@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -24,8 +25,10 @@ MODES = pytest.mark.parametrize("options", [("-d",), ("-p", "2")], ids=["interac
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Runs:
-    return Runs(tmp_path).prepare()
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    runs = Runs(tmp_path).prepare()
+    yield runs
+    runs.end()
 
 
 def goes_on(runs: Runs, options: tuple[str, ...] = ("-p", "2")) -> None:
@@ -155,9 +158,8 @@ def test_ctrl_c_twice_is_enough_whatever_happens(runs: Runs) -> None:
     goes_on(runs)
 
 
-def test_ctrl_c_while_the_run_is_being_started(tmp_path: Path) -> None:
+def test_ctrl_c_while_the_run_is_being_started(runs: Runs) -> None:
     # the prefix is held, so that the launcher still waits for it
-    runs = Runs(tmp_path).prepare()
     other = runs.start("main.py", "-p", "1")
     runs.wait_for_gate(1)
     script = LAUNCH.replace("import time\n", "import time\nprint('here', flush=True)\n")
@@ -177,10 +179,9 @@ def test_ctrl_c_while_the_run_is_being_started(tmp_path: Path) -> None:
     assert set(runs.executions().values()) == {1}
 
 
-def test_what_a_task_finishes_in_the_last_moment_is_kept(tmp_path: Path) -> None:
+def test_what_a_task_finishes_in_the_last_moment_is_kept(runs: Runs) -> None:
     """Many short tasks: those that have ended when Ctrl-C comes are not run again, but those few that it hit."""
-    runs = Runs(tmp_path).prepare("a;", "a=range(4000)")
-    runs.write(a=PRELUDE)
+    runs.prepare("a;", "a=range(4000)").write(a=PRELUDE)
     main = runs.start("main.py", "-p", "2")
     until(lambda: len(runs.lines("ran")) > 300, "some tasks to end")
     os.killpg(main.pid, signal.SIGINT)

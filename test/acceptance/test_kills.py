@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,8 +25,10 @@ FIRST = {("a", str(number)) for number in range(6)}
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Runs:
-    return Runs(tmp_path).prepare()
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    runs = Runs(tmp_path).prepare()
+    yield runs
+    runs.end()
 
 
 def begun(runs: Runs) -> subprocess.Popen[str]:

@@ -111,7 +111,7 @@ def test_level_0_prints_nothing_and_info_tells_the_segments(project: Project, pr
         # the interactive mode leaves sys.stdout to the task
         assert ended.stdout == ("printed\n" * 3 if not processes and level == 0 else "")
         if level:
-            assert re.search(r"^INFO: a: 3 tasks: 0 to run, 3 taken from disk$", ended.stderr, re.MULTILINE)
+            assert re.search(r"^INFO: a: 0 of 3 to run, 3 taken from disk$", ended.stderr, re.MULTILINE)
             assert re.search(r"^ERROR: b\[\d+\]: failed on input \w+: ZeroDivisionError", ended.stderr, re.MULTILINE)
         else:
             assert ended.stderr == ""

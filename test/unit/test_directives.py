@@ -399,11 +399,26 @@ class TestAdvice:
             read_directives(f"#depend {text}\n", "melt.py")
         assert caret(str(caught.value)) == where
 
+    def test_a_backslash_in_single_quotes_protects_no_quote(self):
+        assert read_directives("#depend 'a\\' b\n", "melt.py").depends == (("a\\", 1), ("b", 1))
+        with pytest.raises(DirectiveError, match="never closed"):
+            read_directives("#depend 'a\\' 'b\n", "melt.py")
+
     def test_code_errors_show_the_line_as_it_is(self):
         with pytest.raises(CodeError, match=r"(?s)^melt\.py, line 2, column 5: .*\n    y = = XX \n        \^\n"):
             read_directives("x = 1\ny = = XX \n", "melt.py")
+        with pytest.raises(CodeError, match=r"\n    = = X\n"):
+            read_directives("= = X\r\n", "melt.py")
         with pytest.raises(CodeError, match=r"(?s)^melt\.py, line 1, column 1: .*\n    \)\n    \^\n"):
             read_directives(")\n", "melt.py")
+
+    def test_a_nul_has_no_line_to_show(self):
+        with pytest.raises(CodeError) as caught:
+            read_directives("x = 1\0\n", "melt.py")
+        first, *shown = str(caught.value).splitlines()
+        # older versions of Python name no place at all
+        assert first.startswith(("melt.py, line 1, column 1: this is no Python: ", "melt.py: this can't be read"))
+        assert [line.strip() for line in shown] in ([], ["", "^", "Correct the script."])
 
     def test_code_errors_without_a_place_name_the_file(self):
         with pytest.raises(CodeError, match=r"^melt\.py: this can't be read as Python: .*\. Correct the script\.$"):
