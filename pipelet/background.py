@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -256,6 +257,8 @@ def main() -> None:
     """The main function of the background process."""
     from pipelet.executors.process import ProcessExecutor
 
+    # That a worker was replaced since it had grown is no news for the user.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     tell = _Teller(descriptor)

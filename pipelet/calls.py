@@ -10,7 +10,7 @@ import msgpack
 
 from pipelet.codebase import SegmentCode
 from pipelet.core.calls import Line, Parameter, SegmentContext, TaskCall, TaskRef
-from pipelet.core.lookups import looks_up
+from pipelet.core.lookups import ancestors_named, looks_up
 from pipelet.core.model import Element
 from pipelet.core.parents import Parents
 from pipelet.core.text import task_name
@@ -59,6 +59,8 @@ class CallMaker:
         self._row = row
         self._data_dir = tree.data_dir(row.path)
         self._needs_line = snapshot.environment is not None or _looks_up(code)
+        #: The ancestors that the tasks ask for; ``None``: any.
+        self._asked = None if snapshot.environment is not None else _ancestors_named(code)
         everything = {
             name: tuple(self._ancestor_tasks(name, planner.outcomes[name].known))
             for name in planner.looked_through(segment)
@@ -107,8 +109,14 @@ class CallMaker:
         )
 
     def _line(self, parents: Parents) -> Line:
-        line = self._lineage.line(self._segment, parents)
-        return {name: tuple(self._ancestor_tasks(name, sorted(ids))) for name, ids in line.items()}
+        direct = self._snapshot.graph.parents(self._segment)
+        asked = self._asked
+        line = self._lineage.line(self._segment, parents, deep=asked is None or not asked.issubset(direct))
+        return {
+            name: tuple(self._ancestor_tasks(name, sorted(ids)))
+            for name, ids in line.items()
+            if asked is None or name in asked or name in direct
+        }
 
     def _ancestor_tasks(self, segment: str, ids: Iterable[int]) -> list[TaskRef]:
         refs = self._refs.get(segment)
@@ -147,6 +155,17 @@ class CallMaker:
 def _looks_up(code: SegmentCode) -> bool:
     files = (code.script, *code.hooks.values(), *code.dependencies)
     return any(looks_up(file.text) for file in files if file.is_python)
+
+
+def _ancestors_named(code: SegmentCode) -> frozenset[str] | None:
+    found: set[str] = set()
+    for file in (code.script, *code.hooks.values(), *code.dependencies):
+        if file.is_python:
+            names = ancestors_named(file.text)
+            if names is None:
+                return None
+            found |= names
+    return frozenset(found)
 
 
 def _kind(snapshot: Snapshot, segment: str) -> str:

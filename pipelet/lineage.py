@@ -32,17 +32,24 @@ class Lineage:
         """The ids behind a text of parents."""
         return decode_parents(text, lambda name: self._reader.task_set(name) or ())
 
-    def line(self, segment: str, parents: Parents) -> dict[str, frozenset[int]]:
+    def line(self, segment: str, parents: Parents, deep: bool = True) -> dict[str, frozenset[int]]:
         """The ancestors that a task of a segment with these parents may ask for.
 
         A direct parent stands for the tasks that gave the input, also where it is an ancestor of another parent.
+
+        Parameters
+        ----------
+        segment, parents
+            Of the task.
+        deep
+            Also further ancestors than the parents.
 
         Returns
         -------
         dict
             Ancestor segment -> ids of its tasks, nearest segments first.
         """
-        line = self._whole_line(segment, parents)
+        line = self._whole_line(segment, parents) if deep else {}
         direct = zip(self._graph.parents(segment), parents, strict=False)
         line.update((name, frozenset(ids)) for name, ids in direct if ids)
         return line

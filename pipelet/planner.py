@@ -80,6 +80,8 @@ class Planned:
     resumed: list[int] = field(default_factory=list)
     #: Tasks not wanted now whose place was ``data/`` itself, and that is gone.
     lost: list[int] = field(default_factory=list)
+    #: Recorded tasks that never ended.
+    unfinished: set[int] = field(default_factory=set)
     #: (id, place, text, current) of all recorded tasks.
     places: dict[int, tuple[str | None, str, int]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -232,7 +234,8 @@ class Planner:
             return records
         whole_there = os.path.isdir(self._tree.data_dir(row.path))
         here = self._tree.present(row.path)
-        aside: set[str] | None = None
+        cut = self._tree.moves_were_cut
+        aside = self._tree.present_superseded(row.path) if cut else None
         done, places = Status.DONE, planned.places
         for task, digest, status, current, place, text, parents, asked, kept, _silent in self._reader.plan_rows(row.id):
             places[task] = (place, text, current)
@@ -244,6 +247,11 @@ class Planner:
                 present = task_name(task, text) in aside
             else:
                 present = place in here if place else whole_there
+            if cut and not present:
+                # Whoever runs it first finishes the moves that were cut, and then it is where it belongs.
+                present = (place in here if place else whole_there) or task_name(task, text) in (aside or ())
+            if status < Status.DONE:
+                planned.unfinished.add(task)
             record = Record(
                 task,
                 done if status == 2 else Status(status),
@@ -297,7 +305,8 @@ class Planner:
 
     def _note(self, planned: Planned) -> None:
         """Keep what the children's plans need to know of this one."""
-        kept = {task for task in planned.plan.ids if task}
+        wanted = {task for task in planned.plan.ids if task}
+        kept = set(wanted)
         for decision in planned.plan.decisions:
             if decision.replaces:
                 self._superseded.add(decision.replaces)
@@ -313,7 +322,7 @@ class Planner:
                 planned.lost.append(task)
             if current == CURRENT and task not in kept and planned.complete:
                 planned.dropped.append(task)
-            elif current == DROPPED and task in kept:
+            elif current == DROPPED and task in wanted:
                 planned.resumed.append(task)
         self.outcomes[planned.segment] = self._expected(planned)
 

@@ -52,6 +52,7 @@ class Recorder:
         self._writer = writer
         self._still_ours = still_ours
         self._instances: dict[str, InstanceRow] = {}
+        self._journals: dict[str, Journal] = {}
         self._events: dict[str, list[Event]] = {}
         self._statuses: dict[int, Status] = {}
         #: What is in the journals, and not in the database yet; and where each journal ends.
@@ -161,6 +162,7 @@ class Recorder:
                     # The journal says that it is done; should this run be killed, it must not say so any longer.
                     events.append(_task_event(queued[-1], ()))
         events += [["current", task, DROPPED] for task in planned.dropped]
+        moves += [("clear", task) for task in planned.dropped if task in planned.unfinished]
         events += [["current", task, CURRENT] for task in planned.resumed]
         for task in planned.lost:
             # Once others make ``data/`` again, nothing else would tell that its files are gone.
@@ -215,6 +217,21 @@ class Recorder:
             self._tree.mend(row.path, tasks, names)
         self._tree.settle()
 
+    def settle_unfinished(self) -> None:
+        """Put on record, as queued, the tasks that another run, or this one, began and did not end."""
+        for number, counts in self._writer.tally().items():
+            row = self._writer.instance_by_id(number)
+            if row is None or not (counts.get(Status.QUEUED) or counts.get(Status.RUNNING)):
+                continue
+            self._still_ours()
+            events: list[Event] = []
+            for status in (Status.QUEUED, Status.RUNNING):
+                found = self._writer.tasks(number, status)
+                events += [_task_event(task._replace(status=int(Status.QUEUED)), ()) for task in found]
+            end = self._journal(row.path).append(events)
+            with self._writer.transaction():
+                self._writer.apply(number, events, end)
+
     # --- results -------------------------------------------------------------------------------------------------
 
     def result(self, segment: str, queued: TaskRow, result: TaskResult) -> None:
@@ -235,7 +252,7 @@ class Recorder:
         self._events.setdefault(segment, []).append(_task_event(row, result.parameters))
         self._statuses.pop(result.id, None)
         modules = self._modules.setdefault(segment, {})
-        modules.update((str(fact["name"]), dict(fact)) for fact in result.modules)
+        modules.update((_module_key(fact), dict(fact)) for fact in result.modules)
 
     @property
     def pending(self) -> bool:
@@ -272,8 +289,9 @@ class Recorder:
         modules = self._modules.pop(segment, None)
         if modules is not None:
             meta = self._tree.read_meta(row.path)
-            known = {str(fact["name"]): fact for fact in module_list(meta)}
-            known.update(modules)
+            # Of a module that has changed all versions stay: tasks of this instance ran with each.
+            known = {_module_key(fact): fact for fact in module_list(meta)}
+            known.update((_module_key(fact), fact) for fact in modules.values())
             meta["modules"] = [known[name] for name in sorted(known)]
             meta["computed"] = clock_text(time.time())
             self._tree.write_meta(row.path, meta)
@@ -283,16 +301,17 @@ class Recorder:
     def changed_modules(self, segment: str) -> list[str]:
         """Warnings about modules of the code directory that a segment imports without depending on them."""
         meta = self._tree.read_meta(self._instances[segment].path)
-        warnings = []
+        changed = set()
         for fact in module_list(meta):
             file, before = fact.get("file"), fact.get("digest")
             now = file_digest(os.path.join(self._snapshot.code_dir, file)) if file else None
             if file and before and now != before and file not in self._listed(segment):
-                warnings.append(
-                    f"{file} has changed since this version of {segment!r} ran, and is not in its key: "
-                    f"put the line '#depend {file}' in {self._snapshot.codes[segment].script.name}"
-                )
-        return warnings
+                changed.add(file)
+        return [
+            f"{file} has changed since this version of {segment!r} ran, and is not in its key: "
+            f"put the line '#depend {file}' in {self._snapshot.codes[segment].script.name}"
+            for file in sorted(changed)
+        ]
 
     def _listed(self, segment: str) -> set[str]:
         return {file.name for file in self._snapshot.codes[segment].dependencies}
@@ -323,7 +342,11 @@ class Recorder:
         self._instances[segment] = found
 
     def _journal(self, path: str) -> Journal:
-        return self._tree.journal(path)
+        # Kept, since a journal that knows its end need not look for it at each append.
+        journal = self._journals.get(path)
+        if journal is None:
+            journal = self._journals[path] = self._tree.journal(path)
+        return journal
 
 
 def journal_events(reader: Writer, row: InstanceRow) -> Iterable[Event]:
@@ -349,6 +372,10 @@ def module_list(meta: Mapping[str, object]) -> list[dict[str, str | None]]:
     """The facts on imported modules that a ``.meta`` holds."""
     found = meta.get("modules")
     return [dict(fact) for fact in found if isinstance(fact, dict)] if isinstance(found, list) else []
+
+
+def _module_key(fact: Mapping[str, str | None]) -> str:
+    return f"{fact.get('name')} {fact.get('digest') or ''}"
 
 
 def _task_event(row: TaskRow, parameters: Iterable[Parameter]) -> Event:

@@ -170,6 +170,7 @@ class Scheduler:
         try:
             for name in self._snapshot.graph.order:
                 self._recorder.open_instance(name)
+            self._recorder.settle_unfinished()
             while True:
                 self._open_segments()
                 self._dispatch()
@@ -391,6 +392,7 @@ class Scheduler:
         # A disk that is full is what ended the run in the first place, and that is the error to show.
         with contextlib.suppress(StorageError, DatabaseError):
             self._recorder.flush()
+            self._recorder.settle_unfinished()
 
     def _summary(self, seconds: float) -> Summary:
         runs = list(self._runs.values())

@@ -30,6 +30,7 @@ from pipelet.environment import AsMain, Environment, EnvironmentBase, pickle_out
 from pipelet.errors import FingerprintError, OutputError, TaskError
 from pipelet.modules import loaded_from, module_facts
 from pipelet.plotting import Screenless
+from pipelet.processstate import ProcessState
 
 _HOST = socket.gethostname()
 _LINE = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
@@ -46,7 +47,8 @@ class Compiled(NamedTuple):
     script: types.CodeType
     hooks: dict[str, types.CodeType]
     environment: type[EnvironmentBase]
-    reported: list[bool]
+    state: ProcessState
+    reported: list[int]  #: number of loaded modules when they were last reported
 
 
 class Bench:
@@ -88,7 +90,6 @@ class Bench:
         environment: EnvironmentBase | None = None
         fields: dict[str, Any] = {}
         error: BaseException | None = None
-        here = _current_directory()
         try:
             environment = compiled.environment(context, call, compiled.hooks, logger)
             _execute(compiled.script, environment._fill(compiled.script.co_filename))
@@ -108,9 +109,7 @@ class Bench:
                 shutil.rmtree(environment._temporary, ignore_errors=True)
             if context.agg:
                 self._screenless.close_figures()
-            if here is not None and _current_directory() != here:
-                with suppress(OSError):
-                    os.chdir(here)
+            compiled.state.restore()
         if error is not None:
             fields = {"error": error_text(error)}
         if environment is not None:
@@ -121,8 +120,8 @@ class Bench:
                 parameters=tuple(getattr(environment, "_parameters", {}).values()),
             )
         error = self._save_log(context, call, error, fields)
-        if not compiled.reported:
-            compiled.reported.append(True)
+        if compiled.reported != [len(sys.modules)]:
+            compiled.reported[:] = [len(sys.modules)]
             facts = module_facts(context.imports, context.code_dir)
             fields["modules"] = tuple(dataclasses.asdict(fact) for fact in facts)
         status = Status.DONE if error is None else Status.FAILED
@@ -130,6 +129,9 @@ class Bench:
         result = TaskResult(
             call.id, status, begun, time.time(), _HOST, os.getpid(), messages=messages, **fields
         )
+        if environment is not None and not (self._interactive and error is not None):
+            # Its variables refer to it, so without this they would stay until the garbage collector comes by.
+            environment._forget()
         return result, error
 
     def leave(self) -> None:
@@ -272,7 +274,7 @@ def _compile(context: SegmentContext) -> Compiled:
     environment: type[EnvironmentBase] = Environment
     if context.environment is not None:
         environment = pickle.loads(context.environment)
-    return Compiled(context, _compile_file(*context.script), hooks, environment, [])
+    return Compiled(context, _compile_file(*context.script), hooks, environment, ProcessState(), [])
 
 
 def _compile_file(filename: str, data: bytes) -> types.CodeType:
@@ -280,13 +282,6 @@ def _compile_file(filename: str, data: bytes) -> types.CodeType:
     # Tracebacks and the debugger show the code that runs, also when the file is edited meanwhile.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     return compile(data, filename, "exec", dont_inherit=True)
-
-
-def _current_directory() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:  # somebody has removed it
-        return None
 
 
 def _looked(environment: EnvironmentBase) -> bool:

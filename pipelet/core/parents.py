@@ -22,7 +22,9 @@ def task_set_name(ids: Sequence[int]) -> str:
     return hashlib.blake2b(text.encode("ascii"), digest_size=12).hexdigest()
 
 
-def encode_parents(parents: Parents, task_sets: dict[str, Parents] | None = None) -> str:
+def encode_parents(
+    parents: Parents, task_sets: dict[str, Parents] | None = None, named: dict[int, str] | None = None
+) -> str:
     """The text of a task's parents.
 
     Parameters
@@ -31,6 +33,9 @@ def encode_parents(parents: Parents, task_sets: dict[str, Parents] | None = None
         For each parent segment the sorted ids of its tasks.
     task_sets
         Receives the task sets that the text refers to: name -> ``(ids,)``.
+    named
+        Remembers the names of long tuples by their identity, for callers who keep these alive: the children of a
+        silent parent all have the same one.
     """
     if len(parents) == 1 and len(parents[0]) == 1:
         return f"[[{parents[0][0]}]]"
@@ -39,7 +44,11 @@ def encode_parents(parents: Parents, task_sets: dict[str, Parents] | None = None
         if len(ids) <= INLINE_IDS:
             entries.append("[" + ",".join(map(str, ids)) + "]")
         else:
-            name = task_set_name(ids)
+            name = named.get(id(ids), "") if named is not None else ""
+            if not name:
+                name = task_set_name(ids)
+                if named is not None:
+                    named[id(ids)] = name
             if task_sets is not None:
                 task_sets[name] = (ids,)
             entries.append(f'"{name}"')

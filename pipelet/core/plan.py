@@ -167,9 +167,11 @@ def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
         Its ``decisions`` leave out the tasks that are certain to be taken from disk as they are.
     """
     plan = SegmentPlan([], [], {})
+    named: dict[int, str] = {}
+    wanted = list(wanted)
     ids, decisions, records = plan.ids, plan.decisions, facts.records
     for index, item in enumerate(wanted):
-        parents = encode_parents(item.parents, plan.task_sets)
+        parents = encode_parents(item.parents, plan.task_sets, named)
         versions = records.get(item.digest)
         if versions is None:
             ids.append(0)

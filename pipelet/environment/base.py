@@ -101,6 +101,11 @@ class EnvironmentBase:
         pairs = zip(context.parents, call.blobs, strict=True)
         return {name: loads(blob) for name, blob in pairs if blob is not None}
 
+    def _forget(self) -> None:
+        """Let go of all that the script left in its namespace."""
+        self._namespace.clear()
+        self._seg_input = None
+
     # --- input and output ----------------------------------------------------------------------------------------
 
     def get_input(self, seg: str | None = None) -> Any:

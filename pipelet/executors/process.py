@@ -201,7 +201,8 @@ class _Slot:
 
         If we ended it ourselves, that task did not fail: it was stopped.
         """
-        death = _cause_of_death(self._workers)
+        # Of a worker that we end ourselves the cause is known, and it may not even be dead yet.
+        death = "" if self._closed else _cause_of_death(self._workers)
         # The pool belongs to the thread that calls this; it is replaced at the next batch.
         self._pool = None
         _kill_groups(self._pids)
@@ -271,9 +272,14 @@ def _cause_of_death(workers: Sequence[Any]) -> str:
 
 
 def _kill_groups(pids: Sequence[tuple[int, float | None]]) -> None:
-    for pid, _ in pids:
+    for pid, start in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
+            continue
+        # A worker that is just being started leads no group yet.
+        if start is not None and process_start(pid) == start:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
 
 # --- in the worker -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import sqlite3
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -272,7 +273,10 @@ class World:
     def crash(self) -> None:
         """The run dies in the middle of a task."""
         (self.project.root / "bomb").write_text(str(len(self.project.lines("executed")) + self.chance.randint(1, 4)))
-        child = os.fork()
+        with warnings.catch_warnings():
+            # that the runner of the tests has threads of its own does no harm to this child
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
         if not child:
             try:
                 run_to_end(self.pipeline())

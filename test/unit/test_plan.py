@@ -121,6 +121,7 @@ def test_it_runs_again_when_a_parent_task_was_superseded():
     decision = decided(ordinary([2]), facts(record(7, [1]), superseded=[1]))
     assert (decision.action, decision.task, decision.replaces) == (Action.REPLACE, 0, 7)
     assert decision.reason is Reason.SUPERSEDED
+    assert decision.parents == "[[2]]"
 
 
 def test_it_does_not_run_again_for_a_superseded_task_that_it_never_ran_with():
@@ -172,6 +173,13 @@ def test_further_ancestors_count_for_those_who_looked_at_them(kind):
     changed = facts(record(7, [1], asked=asked), line={"z": [1]}, everything={"z": [1, 2, 3]})
     assert decided(ordinary([1]), changed).reason is Reason.PARENTS
     assert decided(ordinary([1]), changed).replaces == 7
+
+
+def test_the_line_is_that_of_the_parents_that_are_wanted():
+    asked = Asked(ancestors=(("z", "[[3]]"),))
+    given_facts = facts(record(7, [1, 3], asked=asked))._replace(line_of=lambda name, parents: encode_parents(parents))
+    assert decided(ordinary([3]), given_facts).action is Action.UPDATE
+    assert decided(ordinary([1]), given_facts).reason is Reason.PARENTS
 
 
 def test_missing_data_of_a_task_with_other_parents_makes_a_new_version():
@@ -227,6 +235,7 @@ def test_without_a_current_version_an_older_one_serves_or_a_new_one_runs():
     assert (revived.action, revived.task, revived.replaces) == (Action.REVIVE, 7, 0)
     new = decided(of_class([1, 2]), facts(older))
     assert (new.action, new.task, new.replaces, new.reason) == (Action.NEW, 0, 0, Reason.NEW)
+    assert (revived.parents, new.parents) == ("[[1]]", "[[1,2]]")
 
 
 def test_a_current_version_that_will_do_is_never_exchanged():
@@ -250,13 +259,17 @@ def test_a_plan_counts_and_names_its_task_sets():
         ordinary([1], digest=b"failed"),
         ordinary([1], digest=b"aside"),
         ordinary(many, digest=b"new"),
+        ordinary([1], digest=b"newer"),
+        ordinary([1], digest=b"done"),
     ]
     plan = decide(wanted, facts()._replace(records=records))
-    assert plan.ids == [1, 2, 3, 4, 0]
-    assert [item.position for item in plan.decisions] == [1, 2, 3, 4]
-    assert [item.position for item in plan.to_run] == [2, 4]
-    assert plan.reused == 2
+    assert plan.ids == [1, 2, 3, 4, 0, 0, 1]
+    assert [item.position for item in plan.decisions] == [1, 2, 3, 4, 5]
+    assert [item.position for item in plan.to_run] == [2, 4, 5]
+    assert plan.reused == 3
     assert plan.count(Action.UPDATE, Action.SKIP) == 2
+    assert plan.count(Action.NEW) == 2
+    assert plan.count() == 0
     assert plan.task_sets == {task_set_name(many): (many,)}
     assert decide([], facts()) == SegmentPlan([], [], {})
 
@@ -312,6 +325,14 @@ def test_what_was_asked_for_comes_back_from_its_text(asked):
     assert (text is None) == (asked == Asked())
 
 
+def test_what_was_asked_for_has_one_text():
+    """Databases and journals hold it."""
+    asked = Asked(("b", "a"), (("z", "1"), ("c", "2")), (("y", "3"), ("d", "4")))
+    text = '{"ancestors":{"c":"2","z":"1"},"everything":{"d":"4","y":"3"},"parents":["b","a"]}'
+    assert asked.to_text() == text
+    assert Asked.from_text(text) == Asked(("a", "b"), (("c", "2"), ("z", "1")), (("d", "4"), ("y", "3")))
+
+
 def test_nothing_asked_for_is_no_text():
     assert Asked.from_text(None) is None
     assert Asked.from_text("") is None
@@ -338,6 +359,12 @@ def test_parents_come_back_from_their_text(parents: Parents):
 @given(all_parents, all_parents)
 def test_two_texts_are_equal_where_the_parents_are(one: Parents, other: Parents):
     assert (encode_parents(one) == encode_parents(other)) == (one == other)
+
+
+def test_names_of_task_sets_stay_what_they_are():
+    """Databases and journals hold them."""
+    assert task_set_name(()) == "b8e1dda3ac0aa3820ad2990b"
+    assert task_set_name((1, 2, 30)) == "43a5c2155f008383cce26ac0"
 
 
 def test_no_text_is_no_parents():
