@@ -111,7 +111,7 @@ def test_explain_knows_of_moves_that_were_cut(project: Project) -> None:
 
 
 def test_tasks_that_never_ended_are_queued_and_survive_a_rebuild(project: Project) -> None:
-    """A killed run leaves `running` rows; the next run calls them queued, in the tree too, and clears what they left."""
+    """A killed run leaves `running` rows: the next run queues them, in the tree too, and clears what they left."""
     project.write(a="open(get_data_fn('x'), 'w').close()\nset_output([get_input()])")
     pipeline = project.pipeline("a", {"a": [1, 2]})
     project.run(pipeline)
