@@ -111,7 +111,9 @@ class CallMaker:
     def _line(self, parents: Parents) -> Line:
         direct = self._snapshot.graph.parents(self._segment)
         asked = self._asked
-        line = self._lineage.line(self._segment, parents, deep=asked is None or not asked.issubset(direct))
+        # A parent that gave nothing to this task, in a union, is an ancestor like others.
+        given = {name for name, ids in zip(direct, parents, strict=False) if ids}
+        line = self._lineage.line(self._segment, parents, deep=asked is None or not asked.issubset(given))
         return {
             name: tuple(self._ancestor_tasks(name, sorted(ids)))
             for name, ids in line.items()

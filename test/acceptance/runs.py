@@ -39,7 +39,7 @@ TICK = "import os, sys, time\\nwhile True:\\n    open(sys.argv[1], 'a').write('.
 with open(get_data_fn("half"), "w") as product:
     product.write("half")
     if number >= 6 and not os.path.exists(os.path.join(HERE, "go")):
-        child = subprocess.Popen([sys.executable, "-c", TICK, get_data_fn("ticks")])
+        child = subprocess.Popen([sys.executable, "-c", TICK, get_data_fn("ticks")], stderr=subprocess.DEVNULL)
         note("children", child.pid)
         note("begun", number, os.getpid())
         wait_for("go")

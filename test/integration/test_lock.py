@@ -350,10 +350,8 @@ def test_only_a_scratch_directory_is_deleted_for_the_dead(path, tmp_path, name):
 def test_our_own_group_is_never_killed(path):
     PrefixLock(path).acquire()
     token = json.loads(Path(path).read_text())["token"]
-    group = os.getpgrp()
     Path(f"{path}.{token}.workers").write_text(json.dumps([[os.getpid(), process_start(os.getpid())]]))
     edit(path, pid=dead_pid())
-    assert process_start(group) is not None
     with pytest.raises(StorageError, match="this process belongs to the run that died"):
         PrefixLock(path).acquire()
     # The claim was given back: once that is settled, the next one gets the lock.
