@@ -150,6 +150,7 @@ def test_braces_on_both_sides_and_inside_braces() -> None:
 def test_an_edge_named_twice_is_one_edge_at_its_first_place() -> None:
     graph = parse("a -> b [color=red, label=x]\na -> b [color=blue]\na -> b")
     assert [(edge.line, dict(edge.attributes)) for edge in graph.edges] == [(1, {"color": "blue", "label": "x"})]
+    assert [(edge.parent, edge.child, edge.column) for edge in graph.edges] == [("a", "b", 3)]
 
 
 def test_lines_go_on_where_a_statement_can_not_end() -> None:
@@ -183,6 +184,9 @@ def test_defaults_count_for_what_comes_behind_them_up_to_the_end_of_the_braces()
         "d": {"color": "red"},
     }
     assert [dict(edge.attributes) for edge in graph.edges] == [{"w": "2"}, {"w": "1"}]
+    inside = parse("node [color=red]; edge [w=1]; {a -> b}")
+    assert dict(inside.nodes["a"]) == {"color": "red"}
+    assert dict(inside.edges[0].attributes) == {"w": "1"}
 
 
 def test_braces_that_matter_to_a_picture_are_kept() -> None:
@@ -191,6 +195,7 @@ def test_braces_that_matter_to_a_picture_are_kept() -> None:
     assert (outer.name, dict(outer.attributes), outer.members) == ("cluster_x", {"label": "X"}, ("b", "c", "d"))
     (inner,) = outer.inner
     assert (inner.name, dict(inner.attributes), inner.members) == ("", {"rank": "same"}, ("b", "c"))
+    assert [braces.name for braces in parse("subgraph cluster_y {a}; subgraph z {b}").subgraphs] == ["cluster_y"]
 
 
 def test_attributes_in_nameless_braces_are_not_those_of_the_graph() -> None:
@@ -199,10 +204,17 @@ def test_attributes_in_nameless_braces_are_not_those_of_the_graph() -> None:
 
 def test_the_name_of_the_graph() -> None:
     assert parse("digraph knights { a }").name == "knights"
+    assert parse("digraph { a }").name == ""
+    assert parse("graph [bgcolor=white]; a").name == ""
 
 
 def test_names_are_read_in_the_form_that_python_gives_identifiers() -> None:
     assert list(parse("\ufb01t -> fit2; fit -> x").nodes) == ["fit", "fit2", "x"]
+
+
+def test_a_comment_over_several_lines_ends_a_statement() -> None:
+    assert list(parse("a /* x\ny */ b").nodes) == ["a", "b"]
+    assert len(problems_of("a /* x y */ b")) == 1
 
 
 def test_a_byte_order_mark_is_no_letter() -> None:
@@ -278,6 +290,16 @@ WRONG = [
     ("a [=red, x=1]", DotSyntaxError, (1, 4), "write attributes as `[color=red]`"),
     ("color = ;", DotSyntaxError, (1, 7), 'write `color="..."`'),
     ("{a b} [color=red]", DotSyntaxError, (1, 7), "write `node [...]` inside"),
+    ("subgraph {a b} [color=red]", DotSyntaxError, (1, 16), "write `node [...]` inside"),
+    ("a -> b -- c", UndirectedEdgeError, (1, 8), "write `b -> c`"),
+    ("a; strict b", DotSyntaxError, (1, 4), "only at the start"),
+    ("a [x=1", DotSyntaxError, (1, 3), "write `]`"),
+    ("a [x", DotSyntaxError, (1, 3), "write `]`"),
+    ("a [[x=1]]", DotSyntaxError, (1, 3), "write `]`"),
+    ("a [{b", DotSyntaxError, (1, 3), "write `]`"),
+    ("{a [x=1 }; b", DotSyntaxError, (1, 4), "write `]`"),
+    ("a [x {b", DotSyntaxError, (1, 3), "write `]`"),
+    ("a [=red]\nb", DotSyntaxError, (1, 4), "write attributes as `[color=red]`"),
     ("[color=red]", DotSyntaxError, (1, 1), "`[` can't stand here"),
     ("a -> b /* c", DotSyntaxError, (1, 8), "write `*/`"),
     ('a -> "b', DotSyntaxError, (1, 6), 'write `"b"`'),
@@ -332,6 +354,49 @@ def test_reading_goes_on_behind_a_bad_statement() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("a [=red, =blue; =green\n=white]", [(1, 4), (1, 10), (1, 17), (2, 1)]),
+        ("a [=red", [(1, 3), (1, 4)]),
+        ("a [x=1; y -- z\nb -- c", [(1, 3), (2, 3)]),
+    ],
+)
+def test_reading_goes_on_behind_a_bad_attribute(text: str, places: list[tuple[int, int]]) -> None:
+    heads = [str(problem).split(": ")[0] for problem in problems_of(text)]
+    assert heads == [f"line {line}, column {column}" for line, column in places]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("digraph {a", "this brace is never closed; write `}` at the end"),
+        ("{a", "this brace is never closed; write `}` behind the last name in it"),
+        ("a, b {c", "this brace is never closed; write `}` behind the last name in it"),
+        ("graph {a}", "a pipeline is a directed graph; write `digraph` instead of `graph`"),
+        ("a}", "this brace closes nothing; leave it out"),
+        ("a []] b", "`]` can't stand here; write `;` or a new line before it, or `->` for an edge"),
+        ("a:", "segments have no ports; leave `:` out"),
+        ("a [x=1;", "this bracket is never closed; write `]` behind the last attribute"),
+        ("a, b", "no comma here; write `;` between statements, and `{a b}` for several segments"),
+        ("{a} [x=1]", "braces take no attributes; write `node [...]` inside them"),
+        ("subgraph x; a", "`subgraph` needs braces; write `subgraph name { a b }`"),
+        ("a -> {}", "no segment between these braces; write names there, such as `{a b}`"),
+        ("a [x=1", "this bracket is never closed; write `]` behind the last attribute"),
+        ("a /* b", "this comment is never closed; write `*/` at its end"),
+        (
+            "y" * 201,
+            f"`{'y' * 40}...{'y' * 15}` has more than 200 bytes, too many for the name of a directory; "
+            "write a shorter name",
+        ),
+        (f"{'x' * 44}-{'y' * 15}", f"`{'x' * 44}-{'y' * 15}` is no Python identifier; write `{'x' * 44}_{'y' * 5}`"),
+        (f"{'x' * 45}-{'y' * 15}", f"`{'x' * 40}...{'y' * 15}` is no Python identifier; write `{'x' * 45}_{'y' * 4}`"),
+    ],
+)
+def test_a_message_is_a_sentence(text: str, message: str) -> None:
+    assert str(problems_of(text)[-1]).split("\n")[0].split(": ", 1)[1] == message
+
+
 def test_a_long_line_is_cut_around_the_place() -> None:
     text = "a;" * 300 + "b -- c;" + "d;" * 300
     head, shown, caret = str(problems_of(text)[0]).split("\n")
@@ -339,6 +404,10 @@ def test_a_long_line_is_cut_around_the_place() -> None:
     # A hundred letters, the place in their middle.
     assert shown == f"    ...{text[552:652]}..."
     assert shown[caret.index("^") :].startswith("-- c;")
+    text = "a;" * 300 + "b -- c"
+    _, shown, caret = str(problems_of(text)[0]).split("\n")
+    assert shown == f"    ...{text[-100:]}"
+    assert shown[caret.index("^") :] == "-- c"
 
 
 def test_the_caret_counts_wide_letters_and_tabs() -> None:
@@ -390,4 +459,7 @@ def test_a_suggested_name_is_a_good_name(name: str) -> None:
 def test_suggested_names_keep_what_they_can() -> None:
     assert [suggest_name(name) for name in ["_my-seg", "f(x)", "a--b", "a.b.py", "class", "`x`"]] == [
         "_my_seg", "f_x", "a_b", "a_b", "class_", "x",
+    ]  # fmt: skip
+    assert [suggest_name(name) for name in ["'a.py'", "Xray-1", "_a-", "_aX-", "my-X", "é" * 60 + "-"]] == [
+        "a", "Xray_1", "_a", "_aX", "my_X", "é" * 50,
     ]  # fmt: skip

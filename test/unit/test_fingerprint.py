@@ -11,18 +11,21 @@ import decimal
 import enum
 import fractions
 import functools
+import http
 import itertools
 import math
 import operator
 import pathlib
 import pickle
 import re
+import string
 import struct
 import sys
 import threading
 import types
 import uuid
 import zoneinfo
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,6 +85,31 @@ class LazySlots(Lazy):
 
 class Slots:
     __slots__ = ("left", "right")
+
+
+class Outer:
+    class Inner:
+        pass
+
+
+class Named(set):
+    """A set whose name is all that it tells pickle."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __reduce__(self) -> Any:
+        return Named, (self.name,)
+
+
+class OwnFloat(np.float64):
+    def __reduce__(self) -> Any:
+        return OwnFloat, (float(self),)
+
+
+class Odd(enum.Enum):
+    LOCK = threading.Lock()
 
 
 class Colour(enum.Enum):
@@ -360,13 +388,14 @@ def test_many_shared_parts_cost_little() -> None:
         differ(value, kind((value, value)))
 
 
-def test_deep_nesting() -> None:
-    def nest(levels: int, last: Any) -> Any:
-        value = last
-        for _ in range(levels):
-            value = [value]
-        return value
+def nest(levels: int, last: Any) -> Any:
+    value = last
+    for _ in range(levels):
+        value = [value]
+    return value
 
+
+def test_deep_nesting() -> None:
     equal(nest(5000, 1), nest(5000, 1))
     differ(nest(5000, 1), nest(5000, 2), nest(4999, 1))
     deep: Any = None
@@ -640,6 +669,20 @@ def test_objects_keep_their_digest_in_a_round_trip(protocol: int) -> None:
         equal(obj, copy.deepcopy(obj))
 
 
+def test_what_an_object_tells_of_itself_is_what_counts() -> None:
+    differ(Named("a"), Named("b"), set())
+    differ(OwnFloat(1.0), OwnFloat(2.0), np.float64(1.0))
+    differ(Outer.Inner, Outer, Outer.Inner())
+    differ(nest(6, {1}), nest(6, frozenset({1})))
+
+
+def test_modules_that_nobody_has_loaded_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = value_digest(Plain(a=1))
+    for name in ("zoneinfo", "array", "fractions"):
+        monkeypatch.delitem(sys.modules, name)
+    assert value_digest(Plain(a=1)) == before
+
+
 def test_objects_made_again_are_equal() -> None:
     for first, second in zip(objects(), objects(), strict=True):
         equal(first, second)
@@ -873,6 +916,24 @@ def test_functions_of_numpy() -> None:
         value_digest([np.frompyfunc(len, 1, 1)])
 
 
+def test_functions_of_scipy_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = np.frompyfunc(abs, 1, 1), np.frompyfunc(len, 1, 1)
+    assert "in no module that it could be found by" in refused(one)
+    special = types.ModuleType("scipy.special")
+    for function_of_ours in (one, two):
+        setattr(special, function_of_ours.__name__, function_of_ours)
+    monkeypatch.setitem(sys.modules, "scipy.special", special)
+    differ(one, two)
+
+
+def test_names_of_fields_may_be_any_text() -> None:
+    differ(np.dtype([("\udc80", "i4")]), np.dtype([("\udc81", "i4")]), np.dtype([("?", "i4")]))
+
+
+def test_the_module_of_a_moved_class_is_undone() -> None:
+    assert canonical._steady_module("pathlib._local", True) == "pathlib"
+
+
 def test_the_module_of_a_moved_function_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     old = types.ModuleType("numpy.core.thing")
     new = types.ModuleType("numpy._core.thing")
@@ -912,6 +973,33 @@ def test_what_pickle_refuses_is_refused() -> None:
     assert "sorted" in refused(iter({1, 2}))
 
 
+def test_a_refusal_says_what_it_is_about_and_what_to_do() -> None:
+    class Local:
+        pass
+
+    here = f"{__name__}.{test_a_refusal_says_what_it_is_about_and_what_to_do.__name__}"
+    cases: list[tuple[Any, str]] = [
+        (iter({1}), "an iterator over a set goes in another order in every process; make it a sorted list"),
+        ((i for i in ()), "an object of type generator can't be pickled (TypeError: "),
+        (threading.Lock(), "an object of type _thread.lock can't be pickled (TypeError: "),
+        (
+            Told(None),
+            f"an object of type {__name__}.Told can't be pickled: its __reduce_ex__ gives what pickle does not take",
+        ),
+        (
+            lambda: None,
+            f"the function {here}.<locals>.<lambda> has no name to be found by in another process; "
+            "write it with def in a module",
+        ),
+        (
+            Local,
+            f"the class {here}.<locals>.Local is made inside a function; move it to the top level of a module",
+        ),
+    ]
+    for value, words in cases:
+        assert refused(value).startswith(f"value can't be part of an input or an output: {words}"), refused(value)
+
+
 def test_the_error_names_the_part() -> None:
     bad = threading.Lock()
     cases: list[tuple[Any, str]] = [
@@ -927,6 +1015,13 @@ def test_the_error_names_the_part() -> None:
         ({"k" * 99: bad}, "value['" + "k" * 36 + "...] "),
         (np.array([1, bad], dtype=object), "value[1] "),
         (MyList([1, bad]), "value[1] "),
+        (MyList([bad]), "value[0] "),
+        (np.array([bad, 1], dtype=object), "value[0] "),
+        (np.array([bad, 1], dtype=object).view(Bare), "value[0] "),
+        (np.ma.array([bad, 1], dtype=object), "value[0] "),
+        (np.array([(bad,)], dtype=[("x", object)])[0], "value[0] "),
+        (slice(bad, 1), "value[0] "),
+        (Odd.LOCK, "value.value "),
         (MyDict(a=bad), "value['a'] "),
         (collections.OrderedDict(a=bad), "value[1] "),
         (frozenset([bad]), "value{an element} "),
@@ -937,6 +1032,11 @@ def test_the_error_names_the_part() -> None:
     for _ in range(100):
         deep = [deep]
     assert refused(deep).startswith("value" + "[0]" * 6 + "..." + "[0]" * 6 + " ")
+    for levels, words in [(12, "[0]" * 12), (13, "[0]" * 6 + "..." + "[0]" * 6)]:
+        assert refused(nest(levels, bad)).startswith(f"value{words} ")
+    # with its quotes the first key has 40 letters
+    assert refused({"k" * 38: bad}).startswith("value['" + "k" * 38 + "'] ")
+    assert refused({"k" * 39: bad}).startswith("value['" + "k" * 36 + "...] ")
 
 
 def test_names_that_lead_elsewhere_are_refused() -> None:
@@ -950,7 +1050,7 @@ def test_names_that_lead_elsewhere_are_refused() -> None:
     assert "not what is found" in refused(stray)
 
 
-@pytest.mark.parametrize("told", [None, (Plain,), (1, 2, 3, 4, 5, 6, 7), (Plain, [1])])
+@pytest.mark.parametrize("told", [None, (Plain,), (1, 2, 3, 4, 5, 6, 7), (Plain, (), *[None] * 5), (Plain, [1])])
 def test_a_reduction_that_pickle_would_not_take_is_refused(told: Any) -> None:
     assert "what pickle does not take" in refused(Told(told))
 
@@ -958,6 +1058,8 @@ def test_a_reduction_that_pickle_would_not_take_is_refused(told: Any) -> None:
 def test_what_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "_DEEPEST", 1000)
     assert "1000 levels" in refused(Endless())
+    assert len(value_digest(nest(1000, 1))) == 16
+    assert "1000 levels" in refused(nest(1001, 1))
 
 
 def test_the_cause_is_kept() -> None:
@@ -1021,6 +1123,71 @@ KNOWN: list[tuple[Any, str]] = [
     (np.ma.array([1, 2], mask=[0, 1]), "4925cb749fa5989522547b25d772571a"),
     (collections.OrderedDict(a=1), "95d44b622f90b711cb47fb07016ae9ee"),
     (types.SimpleNamespace(a=[1]), "da58b1dd4b2ea80b067e9913d779fb1b"),
+    (fractions.Fraction(1, 3), "e4f92ac3bcf65738accd08caa8a28698"),
+    (decimal.Decimal("nan"), "e54f6d3fab68b0463553307234f90d41"),
+    (decimal.Decimal("snan"), "4f46d7143311b9091908d041f418b145"),
+    (datetime.date(2020, 1, 2), "2f0ebaa4ffb105f46afd5352564eefb9"),
+    (datetime.time(1, 2, 3, 4, fold=1), "7c589f37c94de6da57ab5dd083b9a708"),
+    (datetime.timedelta(1, 2, 3), "d19b307b08e6dac4936ea6a363b66abb"),
+    (datetime.timezone.utc, "67ba60b67144a0c8b07cf35d0d9a2aa5"),
+    (datetime.timezone(datetime.timedelta(hours=1), "here"), "3eaaa69da48ed4936502a5e08d36e2c5"),
+    (zoneinfo.ZoneInfo("UTC"), "f53e608e6e1a5cebcd87eeb46558aa5b"),
+    (array.array("i", [1, 2]), "7adf72ecc2de6725847f7cd0771a92f9"),
+    (array.array("d", [0.5, math.nan]), "fa1b4cf7e90661c7046cc0dc1ae56f42"),
+    (array.array("f", [0.5]), "7ca8d63c1a5d7d717ab331c94674ca70"),
+    (slice(1, None, 2), "4596c340a8981f957ae7951353ac2afc"),
+    (http.HTTPStatus.OK, "b78e0ae003929b6142dfc96200180781"),
+    (re.IGNORECASE | re.MULTILINE, "59047d1d6fee8f638026668baac7a36e"),
+    (re.compile("a+"), "1225e68037dedd0c5438e28abbf5eeb6"),
+    (uuid.UUID(int=5), "760f14c4fcc66bf02fdaba311f0a9263"),
+    (collections.deque([1, [2]], 3), "08eed088deaea1b514cc371b7b304254"),
+    (collections.defaultdict(list, a=[1], b=[]), "0de133ba578b2bd55b38a3d7b7627f51"),
+    (collections.Counter("aab"), "9360c10da62383936bd130dc800cc822"),
+    (collections.UserList([1, 2]), "f5fb03ccdb932e175e462430c1eb71ed"),
+    (functools.partial(int, "7", base=8), "663b955f2356c20aabd67ba77c8832ac"),
+    (operator.itemgetter(1, 2), "c78292df4eb7bd513201701a730c429c"),
+    (string.Template("$a"), "4963ace8141e5c39e9dda8f877c4771f"),
+    (bytearray(b"ab"), "98cb0de8fadd217089733ad6753c1be2"),
+    (type(None), "d4fdafa41dd73045fd8aa524dc899de1"),
+    (type(...), "afbd41ce260811514ff5c21499bfe0c0"),
+    (NotImplemented, "e7d184f4617f64f4a3ae9dff02b72c6a"),
+    (pathlib.PurePosixPath, "0a94a9ded9358ba33e66f4514c362956"),
+    (operator.add, "ae0319428c97d5993cb700f3ded6addc"),
+    (collections.namedtuple, "752810ea9245bc9ac23e20e538f6434a"),
+    (np.bool_(True), "8e1a6b58b109b9a36d49b16d873dd492"),
+    (np.int8(-3), "da70cdafbb28fa170bb59e5c322b02bd"),
+    (np.uint64(2**63), "b5cf9a44eb10ca61b8178148a7d5a47d"),
+    (np.float32(0.1), "5e04a9b5dfa8d3aa78bae48fba373357"),
+    (np.float32("nan"), "0595c690b4cf39ce79d28a3c8d1d0e1f"),
+    (np.float16(0.5), "cd643f46643ff70fa4fc2a2230b1cf15"),
+    (np.complex64(1 - 2j), "9b8936e0ad740bc41bd8aa88a9e83118"),
+    (np.complex128(complex(math.nan, 1)), "ec8d0bcbee1d5cb9cd9fdb0f172a7d00"),
+    (np.str_("a"), "dec8aed0759b4808b39c068159d9a03f"),
+    (np.bytes_(b"aX\0"), "cee08cd72fa5c5392e23b1a03ce82c4d"),
+    (np.datetime64("2020-01-02"), "4375837a288648f26196f9c1bc45d838"),
+    (np.timedelta64(5, "s"), "6e9525384b26b23c3f0470559d58d30b"),
+    (np.zeros(1, dtype="i4,f8")[0], "bcd6f8c20fc7eb476778d04c4ed57142"),
+    (np.rec.array([(1, 2.5)], dtype=[("x", "i4"), ("y", "f8")])[0], "05dd8481040afe719f46299772988be2"),
+    (np.rec.array([(1, 2.5)], dtype=[("x", "i4"), ("y", "f8")]), "9a902adf470e57580b093a4af4ab53ab"),
+    (np.array([True, False]), "e9d8ea586993d546c04bcfe8c106e6a1"),
+    (np.array([1, math.nan], dtype=">f4"), "bb32eb06a1729f35aaa967134a92f32f"),
+    (np.array([1j, complex(0, math.nan)]), "925b8ab2ae7c1674bcbb7f70ea29ff7e"),
+    (np.array(["a", "bc"]), "69c9c8beeff3b70c4010359919e9e9a0"),
+    (np.array([b"a", b"bc"]), "32e3c72930e58f1e0c1a0adcfb7a0c90"),
+    (np.array(5), "bad2fbc5c11780e6308d13095f7f5421"),
+    (np.array([1.5], dtype=">f8"), "021bb87bfea081c521e4404d19be8541"),
+    (np.array([complex(math.nan, 1)], dtype="complex64"), "356120b0cc420c4caa856774efdc4c28"),
+    (np.array([[1, None], ["a", 2]], dtype=object), "2ce1d1d4141b3bc186221da053e7a64b"),
+    ([[[[[[{1, 2}]]]]]], "4c7d197b6beffb7fb4acc36c98bb4591"),
+    (np.zeros((0, 3)), "fb451ce61a3ab0ad84a718b68de049f1"),
+    (np.dtype("i4"), "2c1b5c3ec4c41446a8b6c7bfd7ecbcbe"),
+    (np.dtype([("x", "f4", (2, 3)), (("title", "y"), "O")]), "dab9eb1e7d813244c84075bb2b01a008"),
+    (np.dtype({"names": ["x"], "formats": ["i4"], "offsets": [4], "itemsize": 16}), "3f8ab9dffc094ba0dcc8f009d424244b"),
+    (np.ma.masked_array([1.5, 2.5], mask=[True, False], fill_value=7.0), "6f26a7777f84f55bd9c7f4a3995494f5"),
+    (np.ma.masked_array([1, 2]), "b3d793ab0af58513e306222db397be3a"),
+    (np.add, "4e170bcfaf13feb1a9cbf792d2dba087"),
+    (np.sum, "bba2cce13e54b890e55944afdc7c047f"),
+    (np.float64, "7e4d6cb552d1d6341779d0c21895adf7"),
 ]
 
 
@@ -1028,6 +1195,70 @@ KNOWN: list[tuple[Any, str]] = [
 def test_digests_stay_what_they_are(value: Any, digest: str) -> None:
     assert fingerprint.VALUE_VERSION == 1
     assert value_digest(value).hex() == digest
+
+
+@pytest.mark.parametrize(
+    ("make", "digest"),
+    [
+        (lambda size: b"x" * size, "2cd94b3405264a3836da3ef29992b376"),
+        (lambda size: bytearray(b"x" * size), "8dad5905c9b12c3b5f87e726227f6929"),
+        (lambda size: "x" * size, "5fe9217b66259ae2a2bd31080399230c"),
+        (lambda size: 16**size, "201836841b4cc2ef32c09431e9277cd3"),
+        (lambda size: [None] * size, "efb9587d0b21cf2ab56bf88e36e13bdc"),
+    ],
+)
+def test_digests_of_all_sizes_stay_what_they_are(make: Callable[[int], Any], digest: str) -> None:
+    assert combine([value_digest(make(size)) for size in range(130)]).hex() == digest
+
+
+def test_digests_of_cycles_stay_what_they_are() -> None:
+    own: list[Any] = []
+    own.append(own)
+    pair: list[Any] = [1]
+    pair.append([2, pair])
+    ring: list[Any] = ["a"]
+    last = ring
+    for letter in "abab":
+        last.append([letter])
+        last = last[-1]
+    last.append(ring)
+    table: dict[str, Any] = {}
+    table["self"] = table
+    assert [value_digest(value).hex() for value in (own, pair, ring, table)] == [
+        "97b455a57622af4ea630d7ba5d602323",
+        "9e91bbe934295684db75c9c046b433b1",
+        "b58524d97ca8f1ee69d0f6de37bcc653",
+        "f2f7ee6c0b07ff53697daf166acca95f",
+    ]
+
+
+def test_digests_of_classes_of_ones_own_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(name: str, *bases: type) -> Any:
+        return type(name, bases, {"__module__": "steady"})
+
+    steady: Any = types.ModuleType("steady")
+    steady.Bag, steady.Row, steady.Table, steady.Map = (
+        made(*told) for told in [("Bag", set), ("Row", list), ("Table", dict), ("Map", np.ndarray)]
+    )
+    monkeypatch.setitem(sys.modules, "steady", steady)
+    bag, row = steady.Bag("ab"), steady.Row([1, 2])
+    bag.name, row.name = "x", "y"
+    values = [bag, steady.Bag(), row, steady.Table(a=1, b=2), np.zeros(2).view(steady.Map), steady.Bag]
+    assert [value_digest(value).hex() for value in values] == [
+        "6762822990d35a564e0be62adf600cce",
+        "a09d4589ae8b98e92e782ed29ee94468",
+        "330f42b9bc6e5c7f5138a325340852f7",
+        "af47f9c05239a5c602c4e4d5d874f4ab",
+        "d595442615a027e4908497cbf0720ca0",
+        "e3b03625fcca511ac74617762c406abb",
+    ]
+
+
+def test_combinations_stay_what_they_are() -> None:
+    one, two = b"1" * 16, b"2" * 16
+    assert combine([]).hex() == "11c0d2d14221be45b3d607fd467d5df5"
+    assert combine([one, two]).hex() == "54729ade1980695097bbde708d73b7ee"
+    assert combine([one], salt=b"knights").hex() == "243e789c1232244ac3278cf1221a4455"
 
 
 def test_the_version_is_part_of_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:

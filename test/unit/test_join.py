@@ -68,6 +68,73 @@ class Sly:
         return object.__getattribute__(self, name)
 
 
+class Hidden:
+    """Its own `x` in `__dict__` is not what one gets."""
+
+    def __init__(self):
+        vars(self)["x"] = 1
+
+    @property
+    def x(self):
+        return 2
+
+
+class Removable:
+    def __get__(self, instance, owner):
+        return 2
+
+    def __delete__(self, instance):
+        raise AttributeError
+
+
+class Settable:
+    def __get__(self, instance, owner):
+        return 2
+
+    def __set__(self, instance, value):
+        raise AttributeError
+
+
+class HiddenToo:
+    x = Removable()
+    y = Settable()
+
+    def __init__(self):
+        vars(self).update(x=1, y=1)
+
+
+class Mine(list[Any]):
+    """A list that might do anything."""
+
+
+class Negative(tuple[Any, ...]):
+    def __neg__(self):
+        return 1
+
+
+class Counted(tuple[Any, ...]):
+    def __len__(self):
+        return 0
+
+
+class Listed(tuple[Any, ...]):
+    def __iter__(self):
+        return iter("ab")
+
+
+class Told(NamedTuple):
+    x: Any
+
+    def __getattribute__(self, name):
+        return 1
+
+
+class Sum(tuple[Any, ...]):
+    """A tuple with a field that no named tuple has."""
+
+    total = property(sum)
+
+
 def guarded(text: str) -> Guarded | None:
     return guard(parse_expression(text).tree, NAMES)
 
@@ -130,6 +197,7 @@ class TestGuard:
             "nosuch[0]",
             "a._x",
             "[x for x[0] in a]",
+            "[0 for a[0] in b]",
             "[a for a in b]",
             "[len for len in a]",
             "a.x()",
@@ -177,6 +245,16 @@ class TestGuard:
             ("list(a)", {1: 2}.items),
             ("a.get(1)", defaultdict(int)),
             ("a.real", np.int64(1)),
+            ("a.x", Hidden()),
+            ("a.x", HiddenToo()),
+            ("a.y", HiddenToo()),
+            ("a.x", Told(2)),
+            ("a.total", Sum((1, 2))),
+            ("a == 1", Mine()),
+            ("a == 1", {np.int64(1): 1}),
+            ("-a", Negative()),
+            ("len(a)", Counted((1, 2))),
+            ("list(a)", Listed((1, 2))),
         ],
     )
     def test_values_with_operators_of_their_own_are_refused(self, text, value):
@@ -223,6 +301,11 @@ class TestNames:
         expression = parse_expression(text)
         assert expression.names == names
         assert unknown_names(expression, NAMES) == unknown
+
+    def test_what_is_too_large_is_no_expression(self):
+        with pytest.raises(SyntaxError, match=r"^too large or not text: ") as caught:
+            parse_expression("-" * 100000 + "a")
+        assert (caught.value.lineno, caught.value.offset) == (1, 1)
 
     def test_dynamic_access_may_use_anything(self):
         assert parse_expression("eval('b')").uses("b")
@@ -317,6 +400,22 @@ class TestKeys:
     def test_unknown_agreement(self, values):
         assert common_keys(values[:1], values[1:]) is None
         assert common_keys(values[1:], values[:1]) is None
+
+    @pytest.mark.parametrize("base", [list, set, frozenset, tuple])
+    @pytest.mark.parametrize("method", ["__eq__", "__hash__", "__iter__", "__len__"])
+    def test_classes_with_operators_of_their_own_have_no_key(self, base, method):
+        kind = type("Kind", (base,), {method: lambda self, *others: getattr(base, method)(self, *others)})
+        assert common_keys([kind([1])], [base([1])]) is None
+
+    def test_a_tuple_with_an_equality_of_its_own_has_no_key(self):
+        kind = type("Kind", (tuple,), {"__eq__": lambda self, other: False, "__hash__": tuple.__hash__})
+        assert common_keys([kind([1])], [(1,)]) is None
+
+    def test_scalars_meet_no_integer_beyond_their_range(self):
+        ends = [-(2**63), 2**63 - 1]
+        assert common_keys([np.int64(end) for end in ends], ends) == (ends, ends)
+        for beyond in (-(2**63) - 1, 2**63, 2**64 - 1, -(2**64)):
+            assert common_keys([np.int64(1)], [beyond]) is None
 
 
 COMPARED = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelet.core.lookups import looks_up
+from pipelet.core.lookups import ancestors_named, looks_up
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,48 @@ def test_these_ask(source):
 )
 def test_these_do_not(source):
     assert not looks_up(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("x = 1", set()),
+        ('get_data_fn("x")', set()),
+        ('get_data_fn("x", None)', set()),
+        ('get_data_fn(basename="x", seg=None)', set()),
+        ('get_data_fn("x", "a")', {"a"}),
+        ('get_data_fn("x", "a", "b")', {"a"}),
+        ('get_data_fn("x", seg="a")', {"a"}),
+        ('get_data_fn(seg="a", basename="x")', {"a"}),
+        ('load_param("a", globals(), ["p"])', {"a"}),
+        ('load_param(seg="a", glo=globals())', {"a"}),
+        ('load_param("a", g)\nif x:\n    get_data_fn("y", "b")\nload_param("a", h)', {"a", "b"}),
+        ('get_data_fn(get_data_fn("x", "a"), "b")', {"a", "b"}),
+        ('glob_parent("*", "c")\nother.load_param("d")\nother("e", "f")', set()),
+    ],
+)
+def test_the_segments_that_a_source_names(source, names):
+    assert ancestors_named(source) == names
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'get_data_fn("x", where)',
+        'get_data_fn("x", "a" + "b")',
+        'get_data_fn("x", 1)',
+        'load_param(name, globals())\nload_param("a", globals())',
+        'load_param(*("a", globals()))',
+        'get_data_fn("x", *more)',
+        'get_data_fn("x", **more)',
+        'get_data_fn("x", "a", **more)',
+        "find = get_data_fn",
+        'load_param("a", globals())\nmap(load_param, names)',
+        'globals()["load_param"]("a")',
+        'globals()["get_data_fn"]("x", "a")',
+        "x = (",
+        "x\0",
+    ],
+)
+def test_segments_that_can_not_be_told(source):
+    assert ancestors_named(source) is None

@@ -157,6 +157,8 @@ class TestCrossProduct:
     def test_one_parent(self):
         found = wanted([output("a", [3, (1, 2)])])
         assert [(one.digest, one.text) for one in found] == [(value_digest(v), value_text(v)) for v in (3, (1, 2))]
+        assert [[(e.text, e.task) for e in one.elements] for one in found] == [[("3", 1)], [("1_2", 2)]]
+        assert [one.parents for one in found] == [((1,),), ((2,),)]
 
     def test_equal_elements_are_one_task_of_all_the_tasks_that_gave_them(self):
         found = wanted([output("a", ["x", "y", "x", "x"], [7, 7, 3, 7]), output("b", [0, 0], [2, 1])])
@@ -226,7 +228,9 @@ class TestUnion:
         assert texts(wanted(parents, "union", where="a == 2 or b == 2")) == ["2", "2"]
         error = refusal(parents, "union", where="a > 1")
         assert "a=None" in str(error)
-        assert "In a union" in str(error)
+        assert str(error).endswith(
+            "or mend what the parents put out. In a union, the parents from which an input does not come are None."
+        )
 
     def test_group_by(self):
         parents = [output("a", [1, 2, 1]), output("b", [2, 3])]
@@ -237,6 +241,12 @@ class TestUnion:
             [["1", "1"], ["3"]],
             [["2"], ["2"]],
         ]
+
+    def test_a_class_has_the_tasks_of_a_silent_parent_only_where_it_comes_from_it(self):
+        found = wanted([output("a", [1, 2]), silent("c", 5, 6)], "union", group_by="a")
+        assert [one.group.value for one in found] == [1, 2, None]
+        assert [one.parents for one in found] == [((1,), ()), ((2,), ()), ((), (5, 6))]
+        assert [[len(m) for m in one.group.members] for one in found] == [[1, 0], [1, 0], [0, 1]]
 
 
 class TestZip:
@@ -294,15 +304,21 @@ class TestWhere:
 
     @pytest.mark.parametrize("kind", ["cross_prod", "zip"])
     def test_a_failure_names_segment_expression_and_elements(self, kind):
+        advice = "Correct it in the #multiplex line of 'melt', or mend what the parents put out."
         error = refusal([output("a", [(1,)]), output("b", [[5]])], kind, where="a[3] == b[0]")
         assert str(error).startswith(
             "segment 'melt': where `a[3] == b[0]` raised IndexError: tuple index out of range for a=(1,), b=[5]. "
+            + advice
         )
         assert isinstance(error.__cause__, IndexError)
 
     def test_a_long_element_is_cut(self):
         assert len(str(refusal([output("a", ["x" * 10_000])], where="a.nosuch"))) < 400
         assert len(str(refusal([output("a", [np.zeros((100, 100))])], where="a == 0"))) < 500
+
+    def test_an_element_stands_on_one_line(self):
+        error = refusal([output("a", [np.zeros((2, 2))])], where="a == 0")
+        assert " for a=array([[0., 0.], [0., 0.]]). " in str(error)
 
     def test_a_truth_value_may_fail(self):
         error = refusal([output("a", [np.zeros(2)]), output("b", [1])], where="a == b")
@@ -323,7 +339,7 @@ class TestWhere:
 
         for clauses in [{"where": "a == b"}, {"where": "a < b"}, {"group_by": "a"}, {"group_by": "(a, b)"}]:
             with pytest.raises(
-                ExpansionError, match=r"element 0 of the output of task 1 of 'a'.*no module named lost"
+                ExpansionError, match=r"element 0 of the output of task 1 of 'a'.*: ImportError: no module named lost"
             ) as caught:
                 expand("melt", [output("a", [1]), output("b", [2])], Multiplex(**clauses), load, pytest.fail)
             assert isinstance(caught.value.__cause__, ImportError)
@@ -334,7 +350,12 @@ class TestWhere:
         assert texts(found) == ["1_1_None", "2_2_None"]
         (warning,) = warnings
         assert warning.startswith("segment 'melt': where `a == b and c[0] == a` could not be evaluated (TypeError")
-        assert "'c' set no output" in warning
+        assert warning.endswith("), because 'c' set no output and stands for None; counted as true")
+
+    def test_all_the_silent_parents_that_an_expression_uses_are_named(self):
+        parents = [output("a", [1]), silent("b", 7), silent("c", 7), silent("d", 7)]
+        _, (warning,) = expanded(parents, Multiplex(where="b[0] == d[0]"))
+        assert "because 'b' and 'd' set no output" in warning
 
     def test_a_failure_without_a_silent_parent_is_none_of_its_business(self):
         assert "IndexError" in str(refusal([output("a", ["x"]), silent("c", 7)], where="a[5]"))
@@ -394,7 +415,9 @@ class TestGroupBy:
         for parents in ([output("a", [[1]])], [output("a", [[1]]), output("b", [1])]):
             error = refusal(parents, group_by="a")
             assert "gave [1], which can't name a class (TypeError: unhashable type: 'list'), for a=[1]" in str(error)
-            assert "tuple" in str(error)
+            assert str(error).endswith(
+                ". The value must be hashable: a tuple instead of a list or an array, for example."
+            )
 
     def test_elements_that_the_expression_does_not_use_are_not_loaded_for_the_message(self):
         loader = Loader()
@@ -405,8 +428,9 @@ class TestGroupBy:
 
     def test_a_value_without_fingerprint(self):
         error = refusal([output("a", [1])], group_by="lambda: a")
-        assert "can't name a class" in str(error)
-        assert "a=1" in str(error)
+        assert " gave <function <lambda> at " in str(error)
+        assert ">, which can't name a class (value " in str(error)
+        assert str(error).endswith("), for a=1. Use a plain value: a number, a text, or a tuple of such.")
 
     def test_a_failure(self):
         error = refusal([output("a", [2, 1, 0]), output("b", [5])], group_by="1 // a")
@@ -419,7 +443,11 @@ class TestGroupBy:
         assert found[0].group.members[1] == (NONE_ELEMENT,)
         assert found[0].digest == value_digest(None)
         (warning,) = warnings
-        assert "its class is None" in warning
+        assert warning == (
+            "segment 'melt': group_by `c[0]` could not be evaluated "
+            "(TypeError: 'NoneType' object is not subscriptable), "
+            "because 'c' set no output and stands for None; its class is None"
+        )
 
     def test_some_combinations_may_do_without_the_silent_parent(self):
         found, warnings = expanded([output("a", [0, 2, 3]), silent("c", 7)], Multiplex(group_by="a or c[0]"))
@@ -642,6 +670,14 @@ class TestEquivalence:
             for others in ([(2, 2)], [(3, 1), (2, 1)], [(1,)], []):
                 assert_like_the_loop([output("a", order), output("b", others), output("c", [0])], condition, None)
 
+    def test_a_test_that_raises_is_not_put_off_behind_a_join(self):
+        parents = [output("a", [(1, 1)]), output("b", [(2, 2)])]
+        assert assert_like_the_loop(parents, "a[0] in b[0] and a[1] == b[1]", None) == "TypeError"
+
+    def test_an_equality_after_one_that_left_the_last_elements_out(self):
+        parents = [output("a", [(1, 1), (2, 3), (nan, 1)]), output("b", [(1, 1), (2, 1)])]
+        assert assert_like_the_loop(parents, "a[0] == b[0] and a[1] == b[1]", None) == "inputs"
+
 
 class TestCost:
     """What must not run through the product: it would evaluate more often than there are results."""
@@ -652,7 +688,7 @@ class TestCost:
         evaluate = multiplex._Clause.evaluate
 
         def counted(self, combination, expression=None):
-            calls.append(combination)
+            calls.append(expression)
             return evaluate(self, combination, expression)
 
         monkeypatch.setattr(multiplex._Clause, "evaluate", counted)
@@ -686,10 +722,13 @@ class TestCost:
         parents = [output(name, [(i, i % 7) for i in range(100)]) for name in ("a", "b")]
         assert len(wanted(parents, where="a[1] <= b[1] and a[0] == b[0] and a[0] + b[0] > 100")) == 49
         assert len(evaluations) == 100
+        # what the join has settled is not asked again
+        assert all(expression is not None for expression in evaluations)
 
     def test_conditions_on_single_parents_evaluate_nothing(self, evaluations):
         parents = [output(name, range(100)) for name in ("a", "b")]
         assert len(wanted(parents, where="a > 97 and b % 50 == 0")) == 4
+        assert len(wanted(parents, where="a > 97 and b > 0", group_by="a")) == 2
         assert evaluations == []
 
     @pytest.mark.parametrize("value", ["a % 2", "'all'", "str(b)[-1]", "len('x' * 3)"])

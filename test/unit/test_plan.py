@@ -361,6 +361,19 @@ def test_two_texts_are_equal_where_the_parents_are(one: Parents, other: Parents)
     assert (encode_parents(one) == encode_parents(other)) == (one == other)
 
 
+def test_a_long_list_stands_under_its_name():
+    many, more = tuple(range(1, 20)), tuple(range(2, 20))
+    text = f'["{task_set_name(many)}",[7],"{task_set_name(more)}"]'
+    named: dict[int, str] = {}
+    for remembered in (None, named, named):
+        sets: dict[str, Parents] = {}
+        assert encode_parents((many, (7,), more), sets, remembered) == text
+        assert sets == {task_set_name(many): (many,), task_set_name(more): (more,)}
+    assert named == {id(many): task_set_name(many), id(more): task_set_name(more)}
+    # it is not worked out again
+    assert encode_parents((many,), {}, {id(many): "known"}) == '["known"]'
+
+
 def test_names_of_task_sets_stay_what_they_are():
     """Databases and journals hold them."""
     assert task_set_name(()) == "b8e1dda3ac0aa3820ad2990b"
