@@ -337,7 +337,8 @@ class Planner:
             or (decision.action is Action.RERUN and decision.reason is not Reason.MISSING)
             or not decision.certain
         } - aside
-        known = [task for index, task in enumerate(planned.plan.ids) if index not in uncertain | aside]
+        unknown = uncertain | aside
+        known = [task for index, task in enumerate(planned.plan.ids) if index not in unknown]
         complete = all(self.outcomes[name].complete for name in self._parents(planned.segment))
         settled = not uncertain and self._is_settled(planned.segment)
         return Outcome(known, not uncertain and not aside and complete, settled)

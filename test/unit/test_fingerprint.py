@@ -673,6 +673,10 @@ def test_what_an_object_tells_of_itself_is_what_counts() -> None:
     differ(Named("a"), Named("b"), set())
     differ(OwnFloat(1.0), OwnFloat(2.0), np.float64(1.0))
     differ(Outer.Inner, Outer, Outer.Inner())
+    slots = [LazySlots(), LazySlots(), LazySlots(), LazySlots(right=1)]
+    for value, one in enumerate(slots[1:]):
+        one.left = value
+    differ(*slots)
     differ(nest(6, {1}), nest(6, frozenset({1})))
 
 
@@ -1240,10 +1244,19 @@ def test_digests_of_classes_of_ones_own_stay_what_they_are(monkeypatch: pytest.M
     steady.Bag, steady.Row, steady.Table, steady.Map = (
         made(*told) for told in [("Bag", set), ("Row", list), ("Table", dict), ("Map", np.ndarray)]
     )
+
+    class Grid(np.ndarray):
+        def __reduce__(self) -> Any:
+            maker, arguments, state = super().__reduce__()
+            return maker, arguments, (state, 7)
+
+    Grid.__module__, Grid.__qualname__ = "steady", "Grid"
+    steady.Grid = Grid
     monkeypatch.setitem(sys.modules, "steady", steady)
     bag, row = steady.Bag("ab"), steady.Row([1, 2])
     bag.name, row.name = "x", "y"
     values = [bag, steady.Bag(), row, steady.Table(a=1, b=2), np.zeros(2).view(steady.Map), steady.Bag]
+    values.append(np.zeros(2).view(Grid))
     assert [value_digest(value).hex() for value in values] == [
         "6762822990d35a564e0be62adf600cce",
         "a09d4589ae8b98e92e782ed29ee94468",
@@ -1251,6 +1264,21 @@ def test_digests_of_classes_of_ones_own_stay_what_they_are(monkeypatch: pytest.M
         "af47f9c05239a5c602c4e4d5d874f4ab",
         "d595442615a027e4908497cbf0720ca0",
         "e3b03625fcca511ac74617762c406abb",
+        "40102b9729a6274fa21a2a399eafeb28",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(np, "dtypes") or not hasattr(np.dtypes, "StringDType"), reason="came with numpy 2")
+def test_digests_of_strings_of_variable_width_stay_what_they_are() -> None:
+    kinds = [np.dtypes.StringDType(), np.dtypes.StringDType(na_object=None), np.dtypes.StringDType(coerce=False)]
+    found = [value_digest(value).hex() for kind in kinds for value in (kind, np.array(["a", "bc"], dtype=kind))]
+    assert found == [
+        "fee454196d917c11ebf4e777c6a80935",
+        "da25ff9399fb250a63cc058fee429deb",
+        "c8e0174f28a97c8f43f53632ef846d15",
+        "b0b1c544238090f55d35f4c42128e6f3",
+        "e7c43c8f4151b3207846d497202cc531",
+        "9a2dad544a1ac673ef455a8b4ef6bb94",
     ]
 
 
