@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # worker processes of pytest
 JOBS ?= 2
 PYTEST_OPTIONS ?=
+# how many elements the work of the benchmarks has (tasks: twice as many)
+SIZES ?=
 # PROGRAM=DEBIAN_PACKAGE, what the tests need beside Python
 TEST_PROGRAMS := dot=graphviz git=git ps=procps
 COVERAGE_FLOOR := 90
@@ -16,7 +18,7 @@ CORE_COVERAGE_FLOOR := 95
 METADATA := pyproject.toml setup.py pipelet/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs pytest programs clean
+.PHONY: help demo test lint docs pytest bench bench-peers programs clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the example in examples/fft"
@@ -24,6 +26,8 @@ help:
 	@echo "make lint    style, types and floors only"
 	@echo "make docs    the documentation as web pages"
 	@echo "make pytest  the tests alone; PYTEST_OPTIONS='test/unit -k dot' chooses some"
+	@echo "make bench   what the engine costs, beside a floor and other engines; SIZES='1000 10000 50000' chooses sizes"
+	@echo "make bench-peers  the other engines at all sizes as well, which takes about half an hour"
 	@echo "make clean   remove all that was built, also $(VENV); results of pipelines stay"
 	@echo "make PYTHON=/path/to/python3 WORD takes another Python; it counts when $(VENV) is made"
 
@@ -64,6 +68,12 @@ else
 	@$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 endif
 
+bench: $(VENV)/.bench
+	@$(BIN)/python benchmarks/bench.py $(SIZES)
+
+bench-peers: $(VENV)/.bench
+	@$(BIN)/python benchmarks/overhead.py $(or $(SIZES),200 1000 10000) --peers all
+
 programs:
 	@tools/ensure-programs $(TEST_PROGRAMS)
 
@@ -85,4 +95,9 @@ $(VENV)/.engine: $(METADATA) | $(BIN)/python
 $(VENV)/.test: $(METADATA) | $(BIN)/python
 	@echo "==> Installing Pipelet and what its tests need into $(VENV)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,docs]'
+	@touch $@ $(VENV)/.engine
+
+$(VENV)/.bench: $(METADATA) | $(BIN)/python
+	@echo "==> Installing Pipelet and the engines that are measured beside it into $(VENV)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.engine

@@ -274,7 +274,7 @@ def main() -> None:
     threading.Thread(target=_obey, args=(stopped, executors), daemon=True, name="pipelet-obey").start()
 
     def make_executor(scratch: str) -> Executor:
-        executors.append(ProcessExecutor(workers, scratch))
+        executors.append(ProcessExecutor(workers, scratch, snapshot.limits))
         return executors[-1]
 
     def echo(level: int, message: str) -> None:

@@ -20,6 +20,9 @@ from pipelet.recorder import Recorder
 from pipelet.statusdb import Reader, TaskRow
 from pipelet.storage import Tree
 
+#: For a group: each parent's elements in the class.
+Members = Sequence[Sequence[Element]] | None
+
 
 class CallMaker:
     """Makes the calls of one segment.
@@ -61,6 +64,7 @@ class CallMaker:
         self._needs_line = snapshot.environment is not None or _looks_up(code)
         #: The ancestors that the tasks ask for; ``None``: any.
         self._asked = None if snapshot.environment is not None else _ancestors_named(code)
+        self._is_union = code.multiplex.kind == "union"
         everything = {
             name: tuple(self._ancestor_tasks(name, planner.outcomes[name].known))
             for name in planner.looked_through(segment)
@@ -84,29 +88,44 @@ class CallMaker:
             imports=tuple(sorted(code.imports)),
         )
 
-    def call(self, task: TaskRow, parents: Parents, members: Sequence[Sequence[Element]] | None) -> TaskCall:
-        """The call of one task.
+    def calls(self, tasks: Sequence[tuple[TaskRow, Members]]) -> list[TaskCall]:
+        """The calls of some tasks.
 
         Parameters
         ----------
-        task
-            Its record.
-        parents
-            Its parent tasks.
-        members
-            For a group: each parent's elements in the class.
+        tasks
+            The record of each, and for a group each parent's elements in the class.
         """
-        place = "" if task.id == self._recorder.instance(self._segment).whole_task else task_name(task.id, task.text)
-        return TaskCall(
-            id=task.id,
-            text=task.text,
-            directory=os.path.join(self._data_dir, place) if place else self._data_dir,
-            place=place,
-            blobs=tuple(msgpack.unpackb(task.input or b"\x90")),
-            members=None if members is None else tuple(tuple(item.blob for item in part) for part in members),
-            line=self._line(parents) if self._needs_line else None,
-            absent=frozenset(name for name, ids in zip(self.context.parents, parents, strict=False) if not ids),
-        )
+        whole = self._recorder.instance(self._segment).whole_task
+        folder = os.path.join(self._data_dir, "")
+        if self._needs_line or self._is_union:
+            parents = [self._lineage.decode(task.parents) for task, _ in tasks]
+        else:
+            parents = [()] * len(tasks)
+        if self._needs_line:
+            for name, column in zip(self.context.parents, zip(*parents, strict=True), strict=False):
+                # All at once: one by one they take longer than the tasks.
+                self._ancestor_tasks(name, sorted({task for ids in column for task in ids}))
+        calls = []
+        for (task, members), ids in zip(tasks, parents, strict=True):
+            number, text = task.id, task.text
+            place = "" if number == whole else task_name(number, text)
+            calls.append(
+                TaskCall(
+                    number,
+                    text,
+                    folder + place if place else self._data_dir,
+                    place,
+                    _unpack(task.input or b"\x90", use_list=False),
+                    None if members is None else tuple(tuple([item.blob for item in part]) for part in members),
+                    self._line(ids) if self._needs_line else None,
+                    self._absent(ids) if self._is_union else _NONE_ABSENT,
+                )
+            )
+        return calls
+
+    def _absent(self, parents: Parents) -> frozenset[str]:
+        return frozenset(name for name, ids in zip(self.context.parents, parents, strict=False) if not ids)
 
     def _line(self, parents: Parents) -> Line:
         direct = self._snapshot.graph.parents(self._segment)
@@ -121,15 +140,17 @@ class CallMaker:
         }
 
     def _ancestor_tasks(self, segment: str, ids: Iterable[int]) -> list[TaskRef]:
-        refs = self._refs.get(segment)
-        if refs is None:
-            refs = self._refs[segment] = dict(self._read_refs(segment))
-        return [refs[task] for task in ids if task in refs]
+        refs = self._refs.setdefault(segment, {})
+        wanted = list(ids)
+        missing = [task for task in wanted if task not in refs]
+        if missing:
+            refs.update(self._read_refs(segment, missing))
+        return [refs[task] for task in wanted if task in refs]
 
-    def _read_refs(self, segment: str) -> Iterable[tuple[int, TaskRef]]:
+    def _read_refs(self, segment: str, ids: Sequence[int]) -> Iterable[tuple[int, TaskRef]]:
         row = self._recorder.instance(segment)
         data_dir = self._tree.data_dir(row.path)
-        rows = [item for item in self._reader.plan_rows(row.id) if item.current]
+        rows = [item for item in self._reader.plan_rows_listed(ids) if item.current]
         saved = self._reader.params([item.id for item in rows])
         for item in rows:
             whole = item.place == "" or (item.place is None and item.id == row.whole_task)
@@ -152,6 +173,10 @@ class CallMaker:
             if len(names) > 1:
                 siblings[self._tree.data_dir(row.path)] = frozenset(names)
         return siblings
+
+
+_NONE_ABSENT: frozenset[str] = frozenset()
+_unpack = msgpack.unpackb
 
 
 def _looks_up(code: SegmentCode) -> bool:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import io
+import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
+
+from pipelet.core.calls import LogRecord
+from pipelet.core.text import without_surrogates
+
+_LINE = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+#: More messages of one task than this stay in its own log alone.
+_MESSAGES = 200
+#: How much is copied at once.
+_PIECE = 1 << 20
+_MAKING = threading.RLock()
 
 
 class Capture(Protocol):
@@ -19,8 +31,11 @@ class Capture(Protocol):
     def write(self, text: str) -> None:
         """Add a line that did not come through ``sys.stdout``."""
 
+    def wrote(self) -> bool:
+        """Whether anything was written since the last `save`; puts the streams in order."""
+
     def save(self, path: str) -> None:
-        """Put what was written since the last call in a file; no file when there was nothing."""
+        """Put what was written since the last call in a file."""
 
 
 class FileCapture:
@@ -49,23 +64,35 @@ class FileCapture:
             sys.stdout.flush()
         os.write(self._file, text.encode("utf-8", "backslashreplace"))
 
+    def wrote(self) -> bool:
+        """Whether there is something; all that was printed is in the file then, and the streams are in order."""
+        # What libraries in C have printed waits in their own buffers.
+        self._flush_all(None)
+        out, err = self._streams.values()
+        try:
+            if sys.stdout is not out or sys.stderr is not err:
+                raise ValueError
+            os.dup2(self._file, 1)
+            os.dup2(self._file, 2)
+            out.flush()
+            err.flush()
+        except ValueError:  # replaced, or closed
+            self._settle()
+        return os.lseek(self._file, 0, os.SEEK_END) > 0
+
     def save(self, path: str) -> None:
         """Move what was written to a file."""
-        self._settle()
-        if os.fstat(self._file).st_size == 0:
-            return
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.lseek(self._file, 0, os.SEEK_SET)
-            with open(path, "wb") as log, os.fdopen(os.dup(self._file), "rb") as source:
-                shutil.copyfileobj(source, log)
+            with _new_file(path) as log:
+                start = 0
+                while piece := os.pread(self._file, _PIECE, start):
+                    start += len(piece)
+                    log.write(piece)
         finally:
             os.ftruncate(self._file, 0)
 
     def _settle(self) -> None:
-        """Have all that was printed in the file, and the streams in order, whatever the task did to them."""
-        # What libraries in C have printed waits in their own buffers.
-        self._flush_all(None)
+        """Put the streams in order, whatever the task did to them."""
         for stream in (sys.stdout, sys.stderr):
             if stream not in self._streams.values():
                 with suppress(Exception):
@@ -95,14 +122,15 @@ class TeeCapture:
         if not self._buffer.closed:
             self._buffer.write(text)
 
+    def wrote(self) -> bool:
+        """Whether there is something."""
+        return self._buffer.tell() > 0
+
     def save(self, path: str) -> None:
         """Move what was written to a file."""
-        if self._buffer.tell() == 0:
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         self._buffer.seek(0)
         try:
-            with open(path, "w", encoding="utf-8", errors="backslashreplace") as log:
+            with io.TextIOWrapper(_new_file(path), encoding="utf-8", errors="backslashreplace") as log:
                 shutil.copyfileobj(self._buffer, log)
         finally:
             self._buffer.seek(0)
@@ -141,3 +169,72 @@ class _Tee:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _new_file(path: str) -> io.BufferedWriter:
+    """A new file; the directory is made if it is not there."""
+    try:
+        return open(path, "wb")
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return open(path, "wb")
+
+
+class TaskLogger(logging.Logger):
+    """The logger of one task; it is made in earnest when it is first used, since most tasks log nothing.
+
+    Parameters
+    ----------
+    name
+        The segment.
+    capture
+        Where the lines go.
+
+    Attributes
+    ----------
+    records
+        The messages, for the run's log.
+    """
+
+    records: Sequence[LogRecord] = ()
+
+    def __init__(self, name: str, capture: Capture) -> None:
+        self._given = name, capture
+
+    def __getattr__(self, attribute: str) -> Any:
+        # Only what is not there yet is looked for here: all that a logger has, at first.
+        own = vars(self)
+        with _MAKING:
+            if "_given" in own:
+                self._make(*own["_given"])
+        if attribute in own:
+            return own[attribute]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+
+    def _make(self, name: str, capture: Capture) -> None:
+        handler = _Messages(capture)
+        logger = logging.Logger(name, logging.DEBUG)
+        logger.addHandler(handler)
+        # What the task has set already stays; and all comes at once, as other threads may be waiting for it.
+        vars(self).update({**vars(logger), "records": handler.records, **vars(self)})
+        del self._given
+
+
+class _Messages(logging.Handler):
+    """Keeps the messages of a task for the run's log, and writes them to the task's own."""
+
+    def __init__(self, capture: Capture) -> None:
+        super().__init__()
+        self._capture = capture
+        self.records: list[LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = _LINE.format(record) + "\n"
+        except Exception:  # a slip in a message must not fail the task
+            self.handleError(record)
+            return
+        if len(self.records) < _MESSAGES:
+            message = without_surrogates(record.getMessage())
+            self.records.append(LogRecord(record.created, record.levelno, message))
+        self._capture.write(line)

@@ -13,6 +13,7 @@ import types
 import warnings
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pipelet.core.codeprint import code_digest
 from pipelet.depends import is_inside
@@ -21,9 +22,23 @@ from pipelet.errors import CodeError
 _OURS = "pipelet"
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """The environment's class, as it is in the key and in ``.meta``."""
+
+    name: str
+    digest: str  #: `environment_fingerprint`; empty for the class that is used where none is given
+    source: str  #: `environment_source`
+
+    def to_meta(self) -> dict[str, object] | None:
+        """What ``.meta`` says of it."""
+        return {"class": self.name, "digest": self.digest, "source": self.source.splitlines()} if self.digest else None
+
+
 # A class that was seen keeps its fingerprint as long as it has the same functions: its file may be edited after it was
 # imported, and then tells of another class than the one that runs.
-_seen: weakref.WeakKeyDictionary[type, tuple[dict[str, object], str]] = weakref.WeakKeyDictionary()
+_seen: weakref.WeakKeyDictionary[type, tuple[dict[str, object], str, str]] = weakref.WeakKeyDictionary()
 
 
 def environment_fingerprint(cls: type) -> str:
@@ -45,8 +60,19 @@ def environment_fingerprint(cls: type) -> str:
     CodeError
         The source of a class can't be had.
     """
-    digests = [_class_digest(base) for base in users_classes(cls)]
+    digests = [_class_digest(base)[0] for base in users_classes(cls)]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest() if digests else ""
+
+
+def environment_source(cls: type) -> str:
+    """The source that `environment_fingerprint` is made over: that of the class, and of its bases that the user wrote.
+
+    Raises
+    ------
+    CodeError
+        The source of a class can't be had.
+    """
+    return "\n\n".join(_class_digest(base)[1].rstrip("\n") for base in users_classes(cls))
 
 
 def users_classes(cls: type) -> list[type]:
@@ -71,7 +97,8 @@ def _is_ours(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == _OURS
 
 
-def _class_digest(cls: type) -> str:
+def _class_digest(cls: type) -> tuple[str, str]:
+    """The fingerprint of one class, and its source."""
     # Reloading may put new functions into the old class, or new code into its old functions.
     parts: dict[str, object] = {}
     for name, value in vars(cls).items():
@@ -79,11 +106,11 @@ def _class_digest(cls: type) -> str:
         parts[name] = value if function is None else function.__code__
     known = _seen.get(cls)
     if known is not None and known[0].keys() == parts.keys() and all(known[0][name] is parts[name] for name in parts):
-        return known[1]
+        return known[1:]
     source, filename = _class_source(cls)
     digest = code_digest(source, filename)
-    _seen[cls] = (parts, digest)
-    return digest
+    _seen[cls] = (parts, digest, source)
+    return digest, source
 
 
 def _class_source(cls: type) -> tuple[str, str]:

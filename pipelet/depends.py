@@ -12,6 +12,9 @@ from pipelet.errors import DependError
 #: The folder of the kept copies whose own place in the instance directory is taken.
 ASIDE = "depend"
 
+#: Where the user's environment class is kept, by value: no dependency ever gets this name.
+ENVIRONMENT_FILE = f"{ASIDE}/environment.pickle"
+
 _TAKEN = frozenset({"data", "superseded", "log", ASIDE})
 _TAKEN_ENDS = (".meta", ".args", ".journal", ".tag")
 _INSTANCE = re.compile(r"([^\W\d]\w*)_[A-Z2-7]{6,}")

@@ -23,6 +23,8 @@
     │   ├── SeveralTasksError        one task was asked for, there are several
     │   ├── ParameterError           a parameter is missing or ambiguous
     │   ├── SubprocessFailed         an external program failed
+    │   ├── TaskTimeout              the task took too much time
+    │   ├── MemoryExceeded           the task took too much memory
     │   └── WorkerDied               the process that ran the task is gone
     ├── StorageError                 the tree on disk
     │   ├── PrefixError              the prefix can't be made or written
@@ -34,6 +36,7 @@
     │   ├── DamagedDatabaseError     the file is damaged
     │   └── NewerDatabaseError       made by a newer version
     ├── AccountError                 users and their levels
+    ├── ReplayError                  a task can't be run again as it ran
     └── LauncherError                a run can't be started
         └── MissingPackageError      an optional package is not installed
 
@@ -169,6 +172,14 @@ class WorkerDied(TaskError):
     """The process that ran the task is gone."""
 
 
+class TaskTimeout(TaskError):
+    """The task took more time than the pipeline allows."""
+
+
+class MemoryExceeded(TaskError):
+    """The task took more memory than the pipeline allows."""
+
+
 class StorageError(PipeletError):
     """The tree on disk could not be read or written."""
 
@@ -207,6 +218,10 @@ class NewerDatabaseError(DatabaseError):
 
 class AccountError(PipeletError):
     """A user or a level that is not there or not allowed."""
+
+
+class ReplayError(PipeletError):
+    """A task can't be run again as it ran."""
 
 
 class LauncherError(PipeletError):

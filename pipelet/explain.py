@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipelet.codediff import diff_ingredients, unified
-from pipelet.core.plan import Action
-from pipelet.depends import kept_name
-from pipelet.errors import StorageError
+from pipelet.core.plan import Action, Reason
+from pipelet.differences import Differences
 from pipelet.planner import Planned, Planner, Snapshot
-from pipelet.statusdb import InstanceRow, Reader
+from pipelet.statusdb import Reader
 from pipelet.storage import Tree
+
+#: Of the tasks that will run so many are named by their inputs.
+_NAMED = 1000
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,11 @@ class SegmentExplanation:
         Why, in words.
     counts
         How many tasks run for which reason.
-    diff
-        What changed in the code since the last version, as a unified diff.
+    diffs
+        What differs from the last version, by ingredient (``code melt.py``): a unified diff, or words. Long ones are
+        cut.
     inputs
-        The inputs, as text, of the tasks that will run.
+        The inputs, as text, of the tasks that will run; of very many the first thousand.
     waiting
         Why its tasks can't be known, if they can't.
     """
@@ -48,7 +50,7 @@ class SegmentExplanation:
     certain: bool
     reasons: tuple[str, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
-    diff: str = ""
+    diffs: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     waiting: str | None = None
 
@@ -57,7 +59,22 @@ class SegmentExplanation:
         """Whether the next run has nothing to do here."""
         return self.certain and not self.to_run
 
+    @property
+    def diff(self) -> str:
+        """All that differs from the last version."""
+        return "\n".join(self.diffs.values())
+
     def __str__(self) -> str:
+        return self.text({})
+
+    def text(self, shown: dict[tuple[str, str], str]) -> str:
+        """The same in words for people.
+
+        Parameters
+        ----------
+        shown
+            Differences that were shown already, and the segment of each; it receives those of this one.
+        """
         more = "" if self.certain else " or more"
         if self.up_to_date:
             head = f"{self.segment}: nothing to run, {self.reused} taken from disk"
@@ -66,7 +83,12 @@ class SegmentExplanation:
         else:
             head = f"{self.segment}: {self.to_run}{more} to run, {self.reused} taken from disk"
         lines = [head, *(f"    {reason}" for reason in self.reasons)]
-        lines += [f"    | {line}" for line in self.diff.splitlines()]
+        for item in self.diffs.items():
+            if item in shown:
+                lines.append(f"    | {item[0]}: as shown for {shown[item]}")
+            else:
+                shown[item] = self.segment
+                lines += [f"    | {line}" for line in item[1].splitlines()]
         return "\n".join(lines)
 
 
@@ -82,7 +104,8 @@ class Explanation(dict[str, SegmentExplanation]):
         if self.up_to_date:
             total = sum(item.reused for item in self.values())
             return f"nothing to run: all {total} tasks are on disk"
-        return "\n".join(str(item) for item in self.values())
+        shown: dict[tuple[str, str], str] = {}
+        return "\n".join(item.text(shown) for item in self.values())
 
     __repr__ = __str__
 
@@ -101,28 +124,54 @@ def explain(snapshot: Snapshot, tree: Tree, reader: Reader) -> Explanation:
         What is on disk.
     """
     planner = Planner(snapshot, tree, reader)
+    differences = Differences(snapshot, tree, reader)
     explanation = Explanation()
     for segment in snapshot.graph.order:
         planned = planner.plan(segment)
-        explanation[segment] = _segment(segment, planned, planner, snapshot, tree, reader)
+        explanation[segment] = _segment(segment, planned, planner, snapshot, differences)
     return explanation
 
 
+@dataclass
+class _Counted:
+    """The decisions on a segment in numbers."""
+
+    to_run: int = 0
+    reused: int = 0
+    aside: int = 0
+    reasons: Counter[Reason | None] = field(default_factory=Counter)
+    inputs: list[str] = field(default_factory=list)
+
+
+def _count(planned: Planned) -> _Counted:
+    counted = _Counted()
+    for piece in planned.pieces:
+        counted.reused += piece.reused
+        if not piece.decisions:
+            continue
+        counted.aside += piece.count(Action.SKIP)
+        to_run = [decision for decision in piece.decisions if decision.action.runs and decision.certain]
+        counted.to_run += len(to_run)
+        counted.reasons.update(Counter(decision.reason for decision in to_run))
+        missing = _NAMED - len(counted.inputs)
+        counted.inputs += [planned.inputs[decision.position].text for decision in to_run[:missing]]
+    return counted
+
+
 def _segment(
-    segment: str, planned: Planned, planner: Planner, snapshot: Snapshot, tree: Tree, reader: Reader
+    segment: str, planned: Planned, planner: Planner, snapshot: Snapshot, differences: Differences
 ) -> SegmentExplanation:
+    counted = _count(planned)
+    counts = {reason.value: number for reason, number in counted.reasons.items() if reason is not None}
     reasons: list[str] = []
-    diff = ""
-    row = planner.instance(segment)
-    if row is None:
-        reasons, diff = _why_new(segment, snapshot, tree, reader)
-    to_run = [decision for decision in planned.plan.to_run if decision.certain]
-    counts: Counter[str] = Counter(decision.reason.value for decision in to_run if decision.reason is not None)
-    if row is not None:
+    diffs: dict[str, str] = {}
+    if planner.instance(segment) is None:
+        reasons, found = differences.since_last(segment)
+        diffs = {item.name: item.detail for item in found}
+    else:
         reasons += [f"{reason}: {number}" for reason, number in counts.items()]
-    aside = planned.plan.count(Action.SKIP)
-    if aside:
-        reasons.append(f"failed before and set aside: {aside}")
+    if counted.aside:
+        reasons.append(f"failed before and set aside: {counted.aside}")
     if planned.error is not None:
         reasons.append(str(planned.error))
     unsettled = [name for name in snapshot.graph.parents(segment) if not planner.outcomes[name].settled]
@@ -133,52 +182,12 @@ def _segment(
         planner.give_up(segment)
     return SegmentExplanation(
         segment,
-        len(to_run),
-        planned.plan.reused if known else 0,
+        counted.to_run,
+        counted.reused if known else 0,
         known and not unsettled,
         tuple(reasons),
-        dict(counts),
-        diff,
-        tuple(decision.wanted.text for decision in to_run),
+        counts,
+        diffs,
+        tuple(counted.inputs),
         planned.waiting,
     )
-
-
-def _why_new(segment: str, snapshot: Snapshot, tree: Tree, reader: Reader) -> tuple[list[str], str]:
-    """How a segment differs from its last version on disk."""
-    versions = reader.instances(segment)
-    if not versions:
-        return ["new: there is no version of it on disk"], ""
-    last = versions[0]
-    code = snapshot.codes[segment]
-    try:
-        meta = tree.read_meta(last.path)
-    except StorageError:
-        return [f"the last version on disk can't be read: {last.path}"], ""
-    changed = diff_ingredients(_strings(meta.get("ingredients")), code.ingredients)
-    reasons = [f"changed since {last.path}: {name}" for name in changed]
-    before = _strings(meta.get("parents"))
-    for name in snapshot.graph.parents(segment):
-        if name not in before:
-            reasons.append(f"new parent: {name}")
-        elif before[name] != snapshot.keys[name]:
-            reasons.append(f"parent changed: {name}")
-    reasons += [f"parent gone: {name}" for name in before if name not in snapshot.graph.parents(segment)]
-    if not reasons:
-        reasons.append("changed: the environment class, the order of the parents, or an ancestor")
-    return reasons, "\n".join(_diffs(changed, last, segment, snapshot, tree))
-
-
-def _diffs(changed: list[str], last: InstanceRow, segment: str, snapshot: Snapshot, tree: Tree) -> Iterator[str]:
-    files = snapshot.codes[segment].files
-    for name in changed:
-        kind, _, file = name.partition(" ")
-        kept = kept_name(file) if kind == "depend" else file
-        new = files.get(kept)
-        old = tree.read_kept(last.path, kept)
-        if file and (new is not None or old is not None):
-            yield unified(old, new, file)
-
-
-def _strings(value: object) -> dict[str, str]:
-    return {str(name): str(item) for name, item in value.items()} if isinstance(value, dict) else {}

@@ -28,6 +28,10 @@ class Lineage:
         self._changed = changed if changed is not None else {}
         self._lines: dict[int, dict[str, frozenset[int]]] = {}
 
+    def forget(self) -> None:
+        """Let go of the answers: recorded parents have changed."""
+        self._lines.clear()
+
     def decode(self, text: str) -> Parents:
         """The ids behind a text of parents."""
         return decode_parents(text, lambda name: self._reader.task_set(name) or ())

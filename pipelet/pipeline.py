@@ -7,11 +7,11 @@ import os
 import pickle
 import reprlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipelet import drawing
-from pipelet.classprint import users_classes
+from pipelet.classprint import EnvironmentFacts, environment_source, users_classes
 from pipelet.codebase import environment_fingerprint, read_code, segment_keys, survey_code
 from pipelet.core.fingerprint import value_digest
 from pipelet.core.graph import Graph, build_graph
@@ -29,12 +29,15 @@ from pipelet.errors import (
     raise_problems,
 )
 from pipelet.explain import Explanation, explain
+from pipelet.limits import read_limits
 from pipelet.planner import Snapshot
 from pipelet.reading import read_instances, read_outputs, read_tasks
 from pipelet.rebuild import reading, settled
 from pipelet.records import InstanceList, TaskList
 from pipelet.statusdb import InstanceRow, Reader
 from pipelet.storage import Tree
+from pipelet.storage.durability import DEFAULT as DEFAULT_DURABILITY
+from pipelet.storage.durability import read_durability
 
 
 class Pipeline:
@@ -58,11 +61,25 @@ class Pipeline:
         A subclass of `pipelet.environment.EnvironmentBase`: its public methods are functions of the segments.
     partial
         Whether ``group_by`` and the like take what there is when some tasks of a parent failed, instead of waiting.
+    timeout
+        Seconds after which a task that has not ended is ended and fails; one number for all, or a mapping from segments
+        to numbers.
+    memory
+        How much memory a worker process may keep, in bytes or as ``"2 GB"``: one that has grown beyond that is replaced
+        after its task, and a task that alone takes more is ended and fails.
+    order
+        Which tasks come first where workers are short: ``"depth"``, those of the segments that are furthest down, so
+        that chains of tasks end early; ``"breadth"``, segment after segment.
+    durability
+        What is done outlives a process that dies (``"process"``), also a power cut, after which at most the tasks with
+        files of the last half minute run again (``"power"``), or that without exception (``"always"``).
 
     Raises
     ------
     PipelineError
-        The graph can't be read: all that is wrong with it, with lines and columns.
+        The graph can't be read: all that is wrong with it, with lines and columns. Or an argument is of a wrong kind.
+    UnknownSegmentError
+        ``timeout`` names a segment that does not exist.
     """
 
     def __init__(
@@ -75,6 +92,10 @@ class Pipeline:
         matplotlib_interactive: bool = True,
         env: type[EnvironmentBase] = Environment,
         partial: bool = False,
+        timeout: float | Mapping[str, float] | None = None,
+        memory: float | str | None = None,
+        durability: str = DEFAULT_DURABILITY,
+        order: str = "depth",
     ) -> None:
         self.pipedot = _dot_text(pipedot)
         self.graph: Graph = build_graph(self.pipedot)
@@ -84,11 +105,19 @@ class Pipeline:
         self.matplotlib = matplotlib
         self.matplotlib_interactive = matplotlib_interactive
         self.partial = partial
+        self.limits = read_limits(timeout, memory)
+        self.durability = read_durability(durability)
+        if order not in ("depth", "breadth"):
+            raise PipelineError(f"order={order!r} is none of 'depth', 'breadth'; 'depth' is taken if nothing is given")
+        self.order = order
+        for name in self.limits.timeouts:
+            self._known(name)
         if not (isinstance(env, type) and issubclass(env, EnvironmentBase)):
             raise PipelineError(f"env={env!r} is no subclass of pipelet.environment.EnvironmentBase")
         self.env = env
         # Now, since the source of a class of the main script can't be had in another process.
         self._environment = "EnvironmentBase" if env is EnvironmentBase else environment_fingerprint(env)
+        self._facts = EnvironmentFacts(env.__qualname__, self._environment, environment_source(env))
         self._pushed: dict[str, list[Element]] = {}
 
     def __repr__(self) -> str:
@@ -173,6 +202,10 @@ class Pipeline:
             agg=self.matplotlib,
             agg_interactive=self.matplotlib_interactive,
             environment=_class_blob(self.env),
+            environment_facts=self._facts,
+            limits=self.limits,
+            durability=self.durability,
+            order=self.order,
         )
 
     # --- pictures ------------------------------------------------------------------------------------------------

@@ -8,27 +8,27 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import msgpack
-
+from pipelet.classprint import EnvironmentFacts
 from pipelet.codebase import SegmentCode
-from pipelet.core.fingerprint import combine
+from pipelet.core.fingerprint import VALUE_VERSION, combine
 from pipelet.core.graph import Graph
-from pipelet.core.model import Element, ParentOutput, Status, Wanted
+from pipelet.core.inputs import Inputs, Listed, Unseen
+from pipelet.core.model import Element, ParentOutput, Wanted
 from pipelet.core.multiplex import expand
 from pipelet.core.parents import Parents, task_set_name
-from pipelet.core.plan import Action, Asked, Facts, Reason, Record, SegmentPlan, decide
-from pipelet.core.text import task_name
+from pipelet.core.plan import Action, Decision, Facts, Reason, SegmentPlan, decide_in_pieces
 from pipelet.errors import ExpansionError
+from pipelet.history import SUPERSEDED, History
+from pipelet.limits import Limits
 from pipelet.lineage import Lineage
-from pipelet.statusdb import InstanceRow, Reader
-from pipelet.storage import Tree
-
-#: Values of a task's ``current``: superseded by a newer version; wanted by the last run; not wanted by it.
-SUPERSEDED, CURRENT, DROPPED = 0, 1, 2
+from pipelet.outputs import read_output
+from pipelet.statusdb import InstanceRow, Reader, unpack_ids
+from pipelet.storage import Tree, durability
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,30 @@ class Snapshot:
     agg_interactive: bool = True
     #: The user's environment class by value.
     environment: bytes | None = None
+    environment_facts: EnvironmentFacts | None = None
+    limits: Limits = field(default_factory=Limits)
+    #: Which tasks come first: ``"depth"``, those that are furthest down; ``"breadth"``, segment after segment.
+    order: str = "depth"
+    #: What "done" outlives.
+    durability: str = durability.DEFAULT
 
 
 @dataclass
 class Outcome:
     """What is known of a segment's tasks when its children are planned."""
 
-    known: list[int]  #: ids of its done tasks, in order
+    known: Sequence[int]  #: ids of its done tasks, in order
     complete: bool  #: every task that is wanted is among them
     settled: bool = True  #: no task that is yet to run will be among them
 
 
-
-
 @dataclass
 class Planned:
-    """What is decided on a segment."""
+    """What is decided on a segment; the decisions come piece by piece, and are made when they are asked for."""
 
     segment: str
-    plan: SegmentPlan = field(default_factory=lambda: SegmentPlan([], [], {}))
+    inputs: Inputs = field(default_factory=lambda: Listed([]))
+    pieces: Iterator[SegmentPlan] = field(default_factory=lambda: iter(()))
     #: Why its tasks can't be known yet.
     waiting: str | None = None
     #: What went wrong in the expansion.
@@ -75,15 +80,8 @@ class Planned:
     complete: bool = True
     #: Its one task gets ``data/`` itself.
     whole: bool = False
-    #: Recorded tasks that are not wanted any more, and those that are wanted again.
-    dropped: list[int] = field(default_factory=list)
-    resumed: list[int] = field(default_factory=list)
-    #: Tasks not wanted now whose place was ``data/`` itself, and that is gone.
-    lost: list[int] = field(default_factory=list)
-    #: Recorded tasks that never ended.
-    unfinished: set[int] = field(default_factory=set)
-    #: (id, place, text, current) of all recorded tasks.
-    places: dict[int, tuple[str | None, str, int]] = field(default_factory=dict)
+    #: More inputs may follow: only what is certain for these may be done.
+    early: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -96,6 +94,11 @@ class Planner:
         The pipeline.
     tree, reader
         Where the facts are.
+    applied
+        Whether each decision is put on record before the next segment is planned. Otherwise the planner remembers what
+        the children need to know.
+    hands, tried
+        See `pipelet.history.History`.
 
     Attributes
     ----------
@@ -103,17 +106,30 @@ class Planner:
         What is known of each segment that was planned; whoever runs the tasks corrects it before the children.
     """
 
-    def __init__(self, snapshot: Snapshot, tree: Tree, reader: Reader) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        tree: Tree,
+        reader: Reader,
+        applied: bool = False,
+        hands: Callable[[int], int] = lambda task: 0,
+        tried: Callable[[int], bool] = lambda task: False,
+    ) -> None:
         self._snapshot = snapshot
         self._tree = tree
         self._reader = reader
+        self._applied = applied
+        self._hands = hands
+        self._tried = tried
         self._outputs: dict[str, ParentOutput] = {}
         #: Words on segments some of whose tasks set an output and others none.
         self._silences: dict[str, str] = {}
-        self._superseded: set[int] = set()
+        #: Whether tasks are superseded, where decisions said so or somebody looked.
+        self._superseded: dict[int, bool] = {}
         self._new_parents: dict[int, str] = {}
         self.lineage = Lineage(snapshot.graph, reader, self._new_parents)
         self.outcomes: dict[str, Outcome] = {}
+        self._signatures: dict[str, str] = {}
 
     def instance(self, segment: str) -> InstanceRow | None:
         """The segment's instance at its key, if there is a record of it."""
@@ -125,6 +141,8 @@ class Planner:
         planned.waiting = self._blocked(segment)
         if planned.waiting is not None:
             return planned
+        if self._is_clean(segment):
+            return self._unchanged(planned)
         try:
             wanted = self._wanted(segment, planned.warnings)
         except ExpansionError as error:
@@ -135,14 +153,89 @@ class Planner:
         if not wanted and incomplete:
             planned.waiting = _because(incomplete)
             return planned
-        records = self._records(segment, planned)
-        planned.plan = decide(wanted, self._facts(segment, records))
-        planned.whole = not planned.places and self._is_whole(segment, wanted)
-        self._note(planned)
+        history = self.history(segment)
+        planned.inputs = wanted
+        planned.whole = self._is_whole(segment, wanted) and history.empty
+        planned.pieces = self._pieces(planned, self._facts(segment, history, not self._is_settled(segment)))
+        return planned
+
+    def plan_early(self, segment: str, outputs: Sequence[ParentOutput], history: History) -> Planned:
+        """Decide on tasks of a segment whose parents have not ended, as far as nothing to come can change it.
+
+        Parameters
+        ----------
+        segment
+            Which segment.
+        outputs
+            What its parents have given; each combination of elements must be offered once in a run.
+        history
+            From `history`, kept from call to call.
+
+        Raises
+        ------
+        ExpansionError
+            An expression fails; so it will when all is there.
+        """
+        planned = Planned(segment, early=True)
+        with _importing_from(self._snapshot.code_dir):
+            planned.inputs = self._expand(segment, outputs, lambda warning: None)
+        facts = self._facts(segment, history, growing=True)
+        planned.pieces = decide_in_pieces(planned.inputs, facts)
+        return planned
+
+    # --- what need not be looked at ------------------------------------------------------------------------------
+
+    def signature(self, segment: str) -> str:
+        """A hash of all that a plan rests on, but for what is on disk.
+
+        It holds how often the records of the segment and of its ancestors were changed, not what is in them, so it
+        costs nothing. Where it is the one under which a run ended with nothing left to do, there is nothing to do.
+        """
+        row = self.instance(segment)
+        pushed = self._snapshot.pushed.get(segment)
+        parts = [
+            self._snapshot.keys[segment].encode(),
+            b"" if row is None else b"%d %d" % (row.id, self._reader.settled(row.id)[0]),
+            b"nothing" if pushed is None else combine([element.digest for element in pushed]),
+            *[self._signatures[name].encode() for name in self._parents(segment)],
+            b"partial" if self._snapshot.partial else b"",
+        ]
+        return combine([combine([], salt=part) for part in parts], salt=b"%d" % VALUE_VERSION).hex()
+
+    def note_signature(self, segment: str) -> str:
+        """Keep the signature of a segment, which changes no more in this run; gives it."""
+        signature = self._signatures[segment] = self.signature(segment)
+        return signature
+
+    def _is_clean(self, segment: str) -> bool:
+        """Whether nothing has changed since a run found nothing to do, or left nothing to do."""
+        row = self.instance(segment)
+        if row is None or row.wanted is None or self._tree.moves_were_cut:
+            return False
+        if not all(self.outcomes[name].complete for name in self._parents(segment)):
+            return False
+        if self._reader.settled(row.id)[1] != self.signature(segment):
+            return False
+        here: set[str] | None = None
+        for place in self._reader.places(row.id):
+            if here is None:
+                here = self._tree.present(row.path)
+            if not (place in here if place else os.path.isdir(self._tree.data_dir(row.path))):
+                return False
+        return True
+
+    def _unchanged(self, planned: Planned) -> Planned:
+        row = self.instance(planned.segment)
+        ids = unpack_ids(row.wanted) if row is not None and row.wanted is not None else []
+        planned.inputs = Unseen(len(ids))
+        planned.pieces = iter([SegmentPlan(ids, [], {})] if ids else [])
+        self.outcomes[planned.segment] = Outcome(ids, True)
+        self.note_signature(planned.segment)
         return planned
 
     def give_up(self, segment: str) -> None:
         """The tasks of a segment can't be known: its children can't count on any."""
+        self.note_signature(segment)
         self.outcomes[segment] = Outcome([], False, self._is_settled(segment))
 
     def forget_outputs(self, segment: str) -> None:
@@ -193,86 +286,46 @@ class Planner:
             return ()
         return tuple(name for name in ancestors if code.glob_segs is None or name in code.glob_segs)
 
-    def _wanted(self, segment: str, warnings: list[str]) -> list[Wanted]:
+    def _wanted(self, segment: str, warnings: list[str]) -> Inputs:
         snapshot = self._snapshot
         parents = self._parents(segment)
         if not parents:
             if segment not in snapshot.pushed:
-                return [Wanted(combine([], salt=b"nothing pushed"), "", (), ())]
-            return list(_pushed(snapshot.pushed[segment]))
+                return Listed([Wanted(combine([], salt=b"nothing pushed"), "", (), ())])
+            return Listed(list(_pushed(snapshot.pushed[segment])))
         outputs = [self.output(name) for name in parents]
         warnings += [self._silences[name] for name in parents if name in self._silences]
         with _importing_from(snapshot.code_dir):
-            return expand(segment, outputs, snapshot.codes[segment].multiplex, _Loader(segment), warnings.append)
+            return self._expand(segment, outputs, warnings.append)
+
+    def _expand(self, segment: str, outputs: Sequence[ParentOutput], warn: Callable[[str], None]) -> Inputs:
+        return expand(segment, outputs, self._snapshot.codes[segment].multiplex, _loader(segment), warn)
 
     def _read_output(self, segment: str) -> ParentOutput:
         known = self.outcomes[segment].known
         row = self.instance(segment)
-        elements: list[Element] = []
-        silent = 0
-        for task, output, digests, texts in self._reader.outputs(row.id, known) if row is not None else ():
-            if output is None:
-                silent += 1
-                continue
-            blobs, names = msgpack.unpackb(output), msgpack.unpackb(texts or b"\x90")
-            for position, (blob, text) in enumerate(zip(blobs, names, strict=True)):
-                digest = (digests or b"")[16 * position : 16 * position + 16]
-                elements.append(Element(task, position, digest, text, blob))
+        output, silent = read_output(segment, self._reader, None if row is None else row.id, known)
         if 0 < silent < len(known):
             self._silences[segment] = (
                 f"{silent} of {len(known)} tasks of {segment!r} set no output, and contribute nothing; where that is "
                 "meant, set_output([]) says so"
             )
-        return ParentOutput(segment, elements, known, silent=bool(known) and silent == len(known))
+        return output
 
     # --- what is on record ---------------------------------------------------------------------------------------
 
-    def _records(self, segment: str, planned: Planned) -> dict[bytes, list[Record]]:
-        row = self.instance(segment)
-        records: dict[bytes, list[Record]] = {}
-        if row is None:
-            return records
-        whole_there = os.path.isdir(self._tree.data_dir(row.path))
-        here = self._tree.present(row.path)
-        cut = self._tree.moves_were_cut
-        aside = self._tree.present_superseded(row.path) if cut else None
-        done, places = Status.DONE, planned.places
-        for task, digest, status, current, place, text, parents, asked, kept, _silent in self._reader.plan_rows(row.id):
-            places[task] = (place, text, current)
-            if place is None:
-                present = True
-            elif current == SUPERSEDED:
-                if aside is None:
-                    aside = self._tree.present_superseded(row.path)
-                present = task_name(task, text) in aside
-            else:
-                present = place in here if place else whole_there
-            if cut and not present:
-                # Whoever runs it first finishes the moves that were cut, and then it is where it belongs.
-                present = (place in here if place else whole_there) or task_name(task, text) in (aside or ())
-            if status < Status.DONE:
-                planned.unfinished.add(task)
-            record = Record(
-                task,
-                done if status == 2 else Status(status),
-                current != SUPERSEDED,
-                present,
-                parents,
-                Asked.from_text(asked) if asked else None,
-                bool(kept),
-            )
-            if current == SUPERSEDED:
-                self._superseded.add(task)
-            versions = records.get(digest)
-            if versions is None:
-                records[digest] = [record]
-            elif record.current:
-                versions.insert(0, record)
-            else:
-                versions.append(record)
-        return records
+    def history(self, segment: str) -> History:
+        """What is on record of the segment's instance, as it is now."""
+        return History(self._tree, self._reader, self.instance(segment), self._hands, self._tried)
 
-    def _facts(self, segment: str, records: Mapping[bytes, Sequence[Record]]) -> Facts:
+    def _is_superseded(self, task: int) -> bool:
+        found = self._superseded.get(task)
+        if found is None:
+            rows = self._reader.plan_rows_listed([task])
+            found = self._superseded[task] = bool(rows) and rows[0].current == SUPERSEDED
+        return found
+
+    def _facts(self, segment: str, history: History, growing: bool) -> Facts:
         def line_of(name: str, parents: Parents) -> str:
             return task_set_name(sorted(self.lineage.line(segment, parents).get(name, ())))
 
@@ -281,11 +334,11 @@ class Planner:
             return task_set_name(sorted(outcome.known)) if outcome is not None else ""
 
         return Facts(
-            self._parents(segment), records, self._superseded.__contains__, self.lineage.decode, line_of, all_of,
-            growing=not self._is_settled(segment),
+            self._parents(segment), history.versions, self._is_superseded, self.lineage.decode,
+            line_of, all_of, growing,
         )
 
-    def _is_whole(self, segment: str, wanted: Sequence[Wanted]) -> bool:
+    def _is_whole(self, segment: str, wanted: Inputs) -> bool:
         """Whether it is known before the start that there is one task."""
         if len(wanted) != 1:
             return False
@@ -303,65 +356,59 @@ class Planner:
             return all(output.silent or len(output.elements) == 1 for output in outputs)
         return all(len(outcome.known) == 1 for outcome in outcomes)
 
-    def _note(self, planned: Planned) -> None:
-        """Keep what the children's plans need to know of this one."""
-        wanted = {task for task in planned.plan.ids if task}
-        kept = set(wanted)
-        for decision in planned.plan.decisions:
-            if decision.replaces:
-                self._superseded.add(decision.replaces)
-                kept.add(decision.replaces)
-            if decision.action is Action.REVIVE:
-                self._superseded.discard(decision.task)
-            if decision.task and decision.action is not Action.SKIP:
-                self._new_parents[decision.task] = decision.parents
-        row = self.instance(planned.segment)
-        whole_gone = row is not None and not os.path.isdir(self._tree.data_dir(row.path))
-        for task, (place, _text, current) in planned.places.items():
-            if place == "" and whole_gone and current != SUPERSEDED and task not in kept:
-                planned.lost.append(task)
-            if current == CURRENT and task not in kept and planned.complete:
-                planned.dropped.append(task)
-            elif current == DROPPED and task in wanted:
-                planned.resumed.append(task)
-        self.outcomes[planned.segment] = self._expected(planned)
+    # --- what the children need to know --------------------------------------------------------------------------
 
-    def _expected(self, planned: Planned) -> Outcome:
-        """What the children may count on before anything runs: data that is made again is as it was."""
-        decisions = planned.plan.decisions
-        aside = {decision.position for decision in decisions if decision.action is Action.SKIP}
-        uncertain = {
-            decision.position
-            for decision in decisions
-            if decision.action in (Action.NEW, Action.REPLACE)
-            or (decision.action is Action.RERUN and decision.reason is not Reason.MISSING)
-            or not decision.certain
-        } - aside
-        unknown = uncertain | aside
-        known = [task for index, task in enumerate(planned.plan.ids) if index not in unknown]
+    def _pieces(self, planned: Planned, facts: Facts) -> Iterator[SegmentPlan]:
+        """Go through the decisions, and keep what the children may count on before anything runs."""
+        known = array("q")
+        uncertain = aside = False
+        for piece in decide_in_pieces(planned.inputs, facts):
+            unknown = set()
+            for decision in piece.decisions:
+                self._note(decision)
+                if decision.action is Action.SKIP:
+                    aside = True
+                elif _will_give_the_same(decision):
+                    continue
+                else:
+                    uncertain = True
+                unknown.add(decision.position)
+            known.extend(task for at, task in enumerate(piece.ids, piece.start) if at not in unknown)
+            yield piece
         complete = all(self.outcomes[name].complete for name in self._parents(planned.segment))
         settled = not uncertain and self._is_settled(planned.segment)
-        return Outcome(known, not uncertain and not aside and complete, settled)
+        self.outcomes[planned.segment] = Outcome(known, not uncertain and not aside and complete, settled)
+        self.note_signature(planned.segment)
+
+    def _note(self, decision: Decision) -> None:
+        if decision.replaces:
+            self._superseded[decision.replaces] = True
+        if decision.action is Action.REVIVE:
+            self._superseded[decision.task] = False
+        if decision.task and decision.action is not Action.SKIP and not self._applied:
+            self._new_parents[decision.task] = decision.parents
 
 
-class _Loader:
-    """Unpickles elements for the expressions of a directive, each once."""
+def _will_give_the_same(decision: Decision) -> bool:
+    """Whether a task's output is known before it runs: data that is made again is as it was."""
+    if not decision.certain or decision.action in (Action.NEW, Action.REPLACE):
+        return False
+    return decision.action is not Action.RERUN or decision.reason is Reason.MISSING
 
-    def __init__(self, segment: str) -> None:
-        self._segment = segment
-        self._loaded: dict[tuple[int, int, bytes], object] = {}
 
-    def __call__(self, element: Element) -> object:
-        key = (element.task, element.position, element.digest)
-        if key not in self._loaded:
-            try:
-                self._loaded[key] = pickle.loads(element.blob)
-            except Exception as error:  # a class's own reconstruction can raise anything
-                raise ExpansionError(
-                    f"segment {self._segment!r}: element {element.position} ({element.text}) of the output of task "
-                    f"{element.task} can't be read back: {error}"
-                ) from error
-        return self._loaded[key]
+def _loader(segment: str) -> Callable[[Element], object]:
+    """Unpickles elements for the expressions of a directive."""
+
+    def load(element: Element) -> object:
+        try:
+            return pickle.loads(element.blob)
+        except Exception as error:  # a class's own reconstruction can raise anything
+            raise ExpansionError(
+                f"segment {segment!r}: element {element.position} ({element.text}) of the output of task "
+                f"{element.task} can't be read back: {error}"
+            ) from error
+
+    return load
 
 
 def _pushed(elements: Sequence[Element]) -> Iterator[Wanted]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 _VARIABLE = "MPLBACKEND"
 _SCREENLESS = "agg"
+_PYPLOT = "matplotlib.pyplot"
 
 
 class _Before(NamedTuple):
@@ -45,9 +46,11 @@ class Screenless:
 
     def close_figures(self) -> None:
         """Close the figures that a task left open: the next one must not go on drawing into them."""
+        if _PYPLOT not in sys.modules:
+            return
         mine = [number for number in _fignums() if number not in self._figures]
         for number in mine:
-            sys.modules["matplotlib.pyplot"].close(number)
+            sys.modules[_PYPLOT].close(number)
 
     def restore(self) -> None:
         """Give matplotlib back as it was, also when it was imported meanwhile."""
@@ -67,7 +70,7 @@ class Screenless:
             return
         # By way of `use` a backend that nobody needed yet would be loaded, and might want a screen.
         dict.__setitem__(matplotlib.rcParams, "backend", before.backend)
-        pyplot = _loaded("matplotlib.pyplot")
+        pyplot = _loaded(_PYPLOT)
         if pyplot is not None and hasattr(pyplot, "_backend_mod"):
             pyplot._backend_mod = None
 
@@ -78,11 +81,11 @@ def _loaded(name: str) -> Any:
     return module if isinstance(module, ModuleType) and hasattr(module, _MARKS[name]) else None
 
 
-_MARKS = {"matplotlib": "rcParams", "matplotlib.pyplot": "get_fignums"}
+_MARKS = {"matplotlib": "rcParams", _PYPLOT: "get_fignums"}
 
 
 def _fignums() -> list[int]:
-    pyplot = _loaded("matplotlib.pyplot")
+    pyplot = _loaded(_PYPLOT)
     return list(pyplot.get_fignums()) if pyplot is not None else []
 
 
@@ -90,7 +93,7 @@ def _state() -> _Before | None:
     matplotlib = _loaded("matplotlib")
     if matplotlib is None:
         return None
-    pyplot = _loaded("matplotlib.pyplot")
+    pyplot = _loaded(_PYPLOT)
     return _Before(_backend(matplotlib), pyplot is not None and getattr(pyplot, "_backend_mod", None) is not None)
 
 

@@ -28,6 +28,7 @@ class SegmentProgress(NamedTuple):
     reused: int = 0  #: taken from disk
     failed: int = 0
     waiting: bool = False  #: its tasks can't be known, because something before it failed
+    growing: bool = False  #: its parents have not ended: more tasks may follow
 
     @property
     def ended(self) -> int:
@@ -37,7 +38,7 @@ class SegmentProgress(NamedTuple):
     @property
     def finished(self) -> bool:
         """True when all the tasks are known and ended."""
-        return self.total is not None and self.ended >= self.total
+        return self.total is not None and not self.growing and self.ended >= self.total
 
 
 class Tracker:
@@ -106,7 +107,7 @@ class Tracker:
         items = self.snapshot()
         ended, failed = sum(item.ended for item in items), sum(item.failed for item in items)
         known = sum(item.total or 0 for item in items)
-        more = "" if all(item.total is not None for item in items) else " or more"
+        more = "" if all(item.total is not None and not item.growing for item in items) else " or more"
         state = "over" if self.finished else "running"
         return f"{state}: {ended} of {known}{more} tasks ended, {failed} of them failed"
 
@@ -282,7 +283,7 @@ class Bars:
 
     def _left_text(self, item: SegmentProgress) -> str:
         digits = max(len(str(other.total or 0)) for other in self._last)
-        of_all = f"{item.ended}/{item.total}"
+        of_all = f"{item.ended}/{item.total}{'+' if item.growing else ''}"
         return f"{self._name(item)} {of_all:>{2 * digits + 1}}"
 
     def _name(self, item: SegmentProgress) -> str:
@@ -297,7 +298,8 @@ class Bars:
         since, before = self._begun[item.segment]
         ran = item.done + item.failed - before
         left = (item.total or 0) - item.ended
-        time_left = [f"{_clock_text((self._clock() - since) * left / ran)} left"] if ran and left else []
+        known = ran and left and not item.growing
+        time_left = [f"{_clock_text((self._clock() - since) * left / ran)} left"] if known else []
         return ", ".join([*_parts(item), *time_left])
 
     def _last_words(self, item: SegmentProgress) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from pipelet.core.model import Status
 from pipelet.core.parents import decode_parents
 from pipelet.errors import PipelineError
-from pipelet.planner import SUPERSEDED
+from pipelet.history import SUPERSEDED
 from pipelet.records import Instance, InstanceList, Task, TaskList, moment, output_list, seg_input
 from pipelet.statusdb import InstanceRow, Reader, TaskRow, unpack_ids
 from pipelet.storage import Tree

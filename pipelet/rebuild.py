@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pipelet.errors import DatabaseError
+from pipelet.distrust import distrust_in_copy
+from pipelet.errors import DatabaseError, MissingDatabaseError
 from pipelet.statusdb import InstanceRow, Reader, Writer, has_database
 from pipelet.storage import Tree
 
@@ -122,7 +123,7 @@ def reading(tree: Tree, sqlfile: str) -> Iterator[Reader]:
     sqlfile
         Its database, which is not made.
     """
-    with Reader.open(sqlfile) if has_database(sqlfile) else settled(tree, sqlfile) as reader:
+    with _opened(sqlfile) or settled(tree, sqlfile) as reader:
         yield reader
 
 
@@ -139,10 +140,11 @@ def settled(tree: Tree, sqlfile: str, keys: Collection[str] = ()) -> Iterator[Re
     keys
         Of the instances that matter.
     """
-    if has_database(sqlfile):
-        with Reader.open(sqlfile) as reader:
-            known = {row.key for row in reader.instances()}
-            if not _ahead(reader, tree) and (known.issuperset(keys) or not _unknown(reader, tree, keys)):
+    opened = _opened(sqlfile)
+    if opened is not None:
+        with opened as reader:
+            known = {row.key for row in reader.instances()}.issuperset(keys) or not _unknown(reader, tree, keys)
+            if known and not _ahead(reader, tree) and not tree.products.doubtful():
                 yield reader
                 return
             with tempfile.TemporaryDirectory(prefix="pipelet-") as scratch:
@@ -150,16 +152,28 @@ def settled(tree: Tree, sqlfile: str, keys: Collection[str] = ()) -> Iterator[Re
                 reader.copy_to(copy)
                 with Writer.open(copy, "keep") as writer:
                     catch_up(writer, tree)
+                    distrust_in_copy(writer, tree)
                     yield writer
     elif has_instances(tree):
         with tempfile.TemporaryDirectory(prefix="pipelet-") as scratch:
             copy = os.path.join(scratch, "sqlstatus")
             rebuild(tree, copy)
-            with Reader.open(copy) as reader:
-                yield reader
+            with Writer.open(copy, "keep") as writer:
+                distrust_in_copy(writer, tree)
+                yield writer
     else:
         with Reader.empty() as reader:
             yield reader
+
+
+def _opened(sqlfile: str) -> Reader | None:
+    """The database, or ``None`` where there is nothing in it yet: a run may have been killed while it made it."""
+    if not has_database(sqlfile):
+        return None
+    try:
+        return Reader.open(sqlfile)
+    except MissingDatabaseError:
+        return None
 
 
 def catch_up(writer: Writer, tree: Tree) -> None:

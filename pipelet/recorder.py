@@ -9,24 +9,61 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgpack
 
 from pipelet.core.calls import Parameter, TaskResult
 from pipelet.core.model import Status
-from pipelet.core.plan import Action, Decision, Reason
+from pipelet.core.plan import Action, Decision, Reason, SegmentPlan
 from pipelet.core.text import task_name
+from pipelet.depends import ENVIRONMENT_FILE
+from pipelet.history import CURRENT, DROPPED, SUPERSEDED
 from pipelet.meta import clock_text, describe, parameters_text
 from pipelet.modules import file_digest
-from pipelet.planner import CURRENT, DROPPED, SUPERSEDED, Planned, Snapshot
+from pipelet.planner import Planned, Snapshot
 from pipelet.rebuild import take_over
-from pipelet.statusdb import InstanceRow, TaskRow, Writer, pack_ids
+from pipelet.statusdb import InstanceRow, PlanRow, TaskRow, Writer, pack_ids, unpack_ids
 from pipelet.storage import Journal, Tree
 
 Event = Sequence[object]
+#: The row of a task that has ended, and what it saved.
+Result = tuple[TaskRow, tuple[Parameter, ...]]
+
+
+class Applied(NamedTuple):
+    """What became of some decisions."""
+
+    #: The id of each task, in order; the plan's own zeros have become new tasks.
+    ids: list[int]
+    #: The tasks that wait for a worker now, and their places among the wanted.
+    queued: list[tuple[TaskRow, int]]
+    #: Tasks that wait for a worker since before, and whose parents are others now: by id.
+    parents: dict[int, str]
+    #: Tasks that are done, and stay as they are.
+    kept: list[int]
+    #: Tasks that failed before and were set aside, or that failed in this run.
+    aside: list[int]
+    #: A worker has a task whose parents have changed.
+    unsettled: bool
+    #: Tasks of this run that newer versions have superseded.
+    lost: list[int]
+    #: Tasks that are not wanted any more.
+    dropped: Sequence[int] = ()
+
+
+class _Orders:
+    """What some decisions mean for the journal and the directories."""
+
+    def __init__(self, whole: int | None, events: Sequence[Event] = ()) -> None:
+        self.events = list(events)
+        self.new: list[TaskRow] = []
+        self.again: list[TaskRow] = []
+        self.moves: list[tuple[str, int]] = []
+        self.whole = whole
 
 
 class Recorder:
@@ -53,16 +90,18 @@ class Recorder:
         self._still_ours = still_ours
         self._instances: dict[str, InstanceRow] = {}
         self._journals: dict[str, Journal] = {}
-        self._events: dict[str, list[Event]] = {}
+        self._results: dict[str, list[Result]] = {}
         self._statuses: dict[int, Status] = {}
         #: What is in the journals, and not in the database yet; and where each journal ends.
-        self._journalled: dict[str, list[Event]] = {}
+        self._journalled: dict[str, list[Result]] = {}
         self._ends: dict[str, int] = {}
         self._next_id = writer.next_task_id()
         self._next_instance = max((row.id for row in writer.instances()), default=0) + 1
         self._modules: dict[str, dict[str, dict[str, str | None]]] = {}
-        #: Rows of the tasks that the last `apply` queued, by id; whoever runs them takes them out.
-        self.queued: dict[int, TaskRow] = {}
+        #: Ids from here on were first given in this run: nothing is on record of them that their rows don't say.
+        self._first_id = self._next_id
+        #: Tasks that stand in the database as running.
+        self._running: set[int] = set()
 
     # --- instances -----------------------------------------------------------------------------------------------
 
@@ -78,7 +117,10 @@ class Recorder:
             created = time.time() if row is None else row.created
             meta = describe(segment, key, code, snapshot.keys, snapshot.graph, created, snapshot.code_dir)
             meta["number"] = self._next_instance if row is None else row.id
-            tree.create_instance(path, code.files, meta)
+            facts = snapshot.environment_facts
+            meta["environment"] = None if facts is None else facts.to_meta()
+            kept = {} if snapshot.environment is None else {ENVIRONMENT_FILE: snapshot.environment}
+            tree.create_instance(path, {**code.files, **kept}, meta)
         if row is None:
             with self._writer.transaction():
                 above = [parent.id for parent in parents]
@@ -104,7 +146,7 @@ class Recorder:
             end = take_over(self._writer, self._tree, row)
             if size > end:
                 journal.truncate(end)
-            self._next_id = max(self._next_id, self._writer.next_task_id())
+            self._next_id = self._first_id = max(self._next_id, self._writer.next_task_id())
         else:
             self.rewrite_journal(row)
         found = self._writer.instance(row.key)
@@ -121,65 +163,189 @@ class Recorder:
 
     # --- plans ---------------------------------------------------------------------------------------------------
 
-    def apply(self, planned: Planned) -> list[int]:
-        """Put a plan on record and bring the directories to their places.
+    def apply(self, planned: Planned) -> Iterator[Applied]:
+        """Put a plan on record and bring the directories to their places, piece by piece.
 
-        Returns
-        -------
-        list of int
-            The id of each wanted task, in order; the plan's own zeros have become new tasks.
+        Parameters
+        ----------
+        planned
+            Of one that is not `Planned.early` it is noted at the end which tasks are wanted, and which are not any
+            more.
+
+        Yields
+        ------
+        Applied
+            What stands on record now.
         """
-        segment, plan = planned.segment, planned.plan
-        row = self._instances[segment]
-        whole = row.whole_task
-        ids = list(plan.ids)
-        events: list[Event] = [["task_set", name, json.dumps(sets[0])] for name, sets in plan.task_sets.items()]
-        queued: list[TaskRow] = []
-        moves: list[tuple[str, int]] = []
-        taken = self._tree.present(row.path) if whole is not None and plan.decisions else ()
-        for decision in plan.decisions:
-            task, old = decision.task, decision.replaces
-            if decision.action in (Action.NEW, Action.REPLACE):
-                task = ids[decision.position] = self._new_id(row, decision.wanted.text, taken)
-            if old:
-                events.append(["current", old, SUPERSEDED])
-                moves.append(("supersede", old))
-                if old == whole:
-                    whole = task
-            if decision.action is Action.REVIVE:
-                if planned.places[task][0] == "":
-                    whole = task
-                events.append(["current", task, CURRENT])
-                moves.append(("revive", task))
-            if decision.action in (Action.UPDATE, Action.REVIVE):
-                events.append(["parents", task, decision.parents])
-            if decision.action.runs:
-                queued.append(_queued(row.id, task, decision))
-                self.queued[task] = queued[-1]
-            if decision.action is Action.RERUN:
-                moves.append(("clear", task))
-                if decision.reason is not Reason.FAILED:
-                    # The journal says that it is done; should this run be killed, it must not say so any longer.
-                    events.append(_task_event(queued[-1], ()))
-        events += [["current", task, DROPPED] for task in planned.dropped]
-        moves += [("clear", task) for task in planned.dropped if task in planned.unfinished]
-        events += [["current", task, CURRENT] for task in planned.resumed]
-        for task in planned.lost:
-            # Once others make ``data/`` again, nothing else would tell that its files are gone.
-            events.append(["place", task, task_name(task, planned.places[task][1])])
-        if planned.whole and ids:
-            whole = ids[0]
-        if whole != row.whole_task:
-            events.append(["whole", whole])
-        wanted = pack_ids(ids)
-        if wanted != row.wanted:
-            events.append(["wanted", wanted])
+        row = self._instances[planned.segment]
+        # Once others make ``data/`` again, nothing else would tell that its files are gone.
+        lost = [] if os.path.isdir(self._tree.data_dir(row.path)) else self._writer.in_data(row.id)
+        ids = array("q")
+        taken: Collection[str] | None = None
+        for piece in planned.pieces:
+            if row.whole_task is not None and piece.decisions and taken is None:
+                taken = self._tree.present(row.path)
+            applied = self._apply_piece(planned, piece, taken or ())
+            if not planned.early:
+                ids.extend(applied.ids)
+                if len(ids) == len(planned.inputs):
+                    self._close_plan(planned, ids, lost)
+            yield applied
+        if not planned.early and not ids:
+            dropped = self._close_plan(planned, ids, lost)
+            if dropped:
+                yield Applied([], [], {}, [], [], False, [], dropped)
+
+    def _apply_piece(self, planned: Planned, piece: SegmentPlan, taken: Collection[str]) -> Applied:
+        row = self._instances[planned.segment]
+        applied = Applied(list(piece.ids), [], {}, [], [], False, [])
+        orders = _Orders(row.whole_task)
+        orders.events = [["task_set", name, json.dumps(sets[0])] for name, sets in piece.task_sets.items()]
+        changed: set[int] = set()
+        to_run = []
+        for decision in piece.decisions:
+            action, certain = decision.action, decision.certain
+            if decision.replaces >= self._first_id:
+                applied.lost.append(decision.replaces)
+            if action is Action.UPDATE or action is Action.REVIVE or action is Action.REUSE:
+                # Who follows early must not find parents that are those of another run.
+                if not certain or (planned.early and action is Action.UPDATE):
+                    changed.add(decision.position - piece.start)
+                if not planned.early:
+                    self._order(planned, decision, decision.task, applied, orders)
+                continue
+            changed.add(decision.position - piece.start)
+            if action is Action.SKIP:
+                applied.aside.append(decision.task)
+                if decision.reason is Reason.PARENTS and not planned.early:
+                    orders.events.append(["parents", decision.task, decision.parents])
+            elif action is Action.WAIT:
+                applied = applied._replace(unsettled=True)
+            elif certain or not planned.early:
+                to_run.append(decision)
+        self._order_runs(planned, piece, to_run, applied, orders, taken)
+        if planned.whole and applied.ids:
+            orders.whole = applied.ids[0]
+        if orders.whole != row.whole_task:
+            orders.events.append(["whole", orders.whole])
         # The mark stands before the records change: a crash in between leaves a word that directories must follow.
+        with self._tree.moving() if orders.moves else contextlib.nullcontext():
+            # What there was before it changes.
+            places = {item.id: item for item in self._writer.plan_rows_listed([task for _, task in orders.moves])}
+            self._write(planned.segment, orders)
+            for verb, task in orders.moves:
+                self._move(planned.segment, verb, places[task], row.whole_task)
+        applied.kept.extend(task for at, task in enumerate(piece.ids) if at not in changed)
+        return applied
+
+    def _order_runs(
+        self,
+        planned: Planned,
+        piece: SegmentPlan,
+        decisions: Sequence[Decision],
+        applied: Applied,
+        orders: _Orders,
+        taken: Collection[str],
+    ) -> None:
+        """Make the records of the tasks that are to run."""
+        row = self._instances[planned.segment]
+        inputs = planned.inputs.rows([decision.position for decision in decisions])
+        for decision, (digest, text, blobs) in zip(decisions, inputs, strict=True):
+            task = decision.task
+            if decision.action is not Action.RERUN:
+                task = applied.ids[decision.position - piece.start] = self._new_id(row, text, taken)
+            queued = TaskRow(
+                task, row.id, digest, _QUEUED, CURRENT, None, text, _pack(blobs),
+                None, None, None, decision.parents, None, None, None, None, None, None, 0,
+            )
+            applied.queued.append((queued, decision.position))
+            if decision.action is Action.NEW:
+                orders.new.append(queued)
+                continue
+            self._order(planned, decision, task, applied, orders)
+            (orders.again if decision.action is Action.RERUN else orders.new).append(queued)
+            if decision.action is Action.RERUN and decision.reason is not Reason.FAILED:
+                # The journal says that it is done; should this run be killed, it must not say so any longer.
+                orders.events.append(_task_event(queued, ()))
+
+    def _order(
+        self, planned: Planned, decision: Decision, task: int, applied: Applied, orders: _Orders
+    ) -> None:
+        """Note what one decision means for the records and the directories of tasks that are there."""
+        old, action = decision.replaces, decision.action
+        events, moves = orders.events, orders.moves
+        if old:
+            events.append(["current", old, SUPERSEDED])
+            moves.append(("supersede", old))
+            if old == orders.whole:
+                orders.whole = task
+        if action is Action.REVIVE:
+            (before,) = self._writer.plan_rows_listed([task])
+            if before.place == "":
+                orders.whole = task
+            events.append(["current", task, CURRENT])
+            moves.append(("revive", task))
+        if action is Action.UPDATE or action is Action.REVIVE:
+            events.append(["parents", task, decision.parents])
+            applied.parents[task] = decision.parents
+        if action is Action.RERUN:
+            moves.append(("clear", task))
+
+    def _close_plan(self, planned: Planned, ids: array[int], lost: Sequence[int]) -> Sequence[int]:
+        """Note which tasks are wanted, in order, and let go of those that are not, which it gives."""
+        row = self._instances[planned.segment]
+        events: list[Event] = []
+        current = sum(self._writer.tally([row.id])[row.id].values())
+        dropped: list[int] = []
+        packed = pack_ids(ids)
+        # As many as are wanted, and none that was dropped before: then they are those that are wanted.
+        if current != len(ids) or lost or (packed != row.wanted and self._writer.task_ids(row.id, DROPPED)):
+            known, wanted = set(self._writer.task_ids(row.id, CURRENT)), set(ids)
+            # Others may be wanted once the parents are complete, but none that this run has begun in vain.
+            dropped = sorted(task for task in known - wanted if planned.complete or task >= self._first_id)
+            events += [["current", task, DROPPED] for task in dropped]
+            events += [["current", task, CURRENT] for task in ids if task not in known]
+            lost = [item for item in lost if item not in wanted]
+        gone = {item.id: item for item in self._writer.plan_rows_listed([*lost, *dropped])}
+        for task in lost:
+            if gone[task].current != SUPERSEDED:
+                events.append(["place", task, task_name(task, gone[task].text)])
+        if packed != row.wanted:
+            events.append(["wanted", packed])
+        moves = [task for task in dropped if gone[task].status < Status.DONE]
         with self._tree.moving() if moves else contextlib.nullcontext():
-            self._write(segment, events, queued)
-            for verb, task in moves:
-                self._move(segment, planned, verb, task, row.whole_task)
-        return ids
+            self._write(planned.segment, _Orders(row.whole_task, events))
+            for task in moves:
+                self._move(planned.segment, "clear", gone[task], row.whole_task)
+        return dropped
+
+    def let_go(self, segment: str) -> None:
+        """Note that no other tasks are wanted of a segment than before: its inputs can't be known."""
+        row = self._instances[segment]
+        before = set(unpack_ids(row.wanted) if row.wanted else ())
+        begun = [task for task in self._writer.task_ids(row.id, CURRENT) if task not in before]
+        self._write(segment, _Orders(row.whole_task, [["current", task, DROPPED] for task in begun]))
+
+    def discard(self, segment: str, tasks: Sequence[int]) -> None:
+        """Note that tasks that were queued or running, and are not wanted, will not end."""
+        if not tasks:
+            return
+        row = self._instances[segment]
+        before = set(unpack_ids(row.wanted) if row.wanted else ())
+        events: list[Event] = []
+        for task in self._writer.tasks_listed(tasks):
+            if task.id >= self._first_id:
+                events.append(["delete", task.id])
+            else:
+                current = CURRENT if task.id in before else DROPPED
+                events.append(_task_event(task._replace(status=_QUEUED, begun=None, current=current), ()))
+        gone = self._writer.plan_rows_listed(tasks)
+        with self._tree.moving():
+            self._write(segment, _Orders(row.whole_task, events))
+            for item in gone:
+                self._move(segment, "clear", item, row.whole_task)
+                self._statuses.pop(item.id, None)
+                self._running.discard(item.id)
 
     def _new_id(self, row: InstanceRow, text: str, taken: Collection[str]) -> int:
         """An id for a new task, whose directory must not be a product of the task that has ``data/`` itself."""
@@ -188,12 +354,15 @@ class Recorder:
         self._next_id += 1
         return self._next_id - 1
 
-    def _move(self, segment: str, planned: Planned, verb: str, task: int, whole: int | None) -> None:
+    def _move(self, segment: str, verb: str, item: PlanRow, whole: int | None) -> None:
         """Bring one task's directory where its record says it is."""
         tree, path = self._tree, self._instances[segment].path
-        place, text, _ = planned.places[task]
+        task, place, text = item.id, item.place, item.text
         in_data = task == whole if verb == "clear" else place == ""
-        siblings = {name for name, _, _ in planned.places.values() if name} if in_data else ()
+        siblings: Collection[str] = ()
+        if in_data:
+            named = self._writer.named_tasks(self._instances[segment].id)
+            siblings = {task_name(number, name) for number, name in named}
         if verb == "clear":
             expected = "" if task == whole else task_name(task, text)
             tree.remove_task(path, expected, task, text, True, siblings)
@@ -236,52 +405,69 @@ class Recorder:
 
     def result(self, segment: str, queued: TaskRow, result: TaskResult) -> None:
         """Keep what came of a task until the next `flush`."""
-        row = queued._replace(
-            status=int(result.status),
-            place=result.place,
-            output=result.output,
-            digests=result.digests,
-            texts=result.texts,
-            asked=result.asked,
-            begun=result.begun,
-            ended=result.ended,
-            host=result.host,
-            pid=result.pid,
-            error=result.error,
+        _, status, begun, ended, host, pid, place, output, digests, texts, error, asked, parameters, _, _ = result
+        task, instance, digest, _, current, _, text, blobs, _, _, _, parents, *_, aside = queued
+        row = TaskRow(
+            task, instance, digest, int(status), current, place, text, blobs, output, digests, texts, parents, asked,
+            begun, ended, host, pid, error, aside,
         )
-        self._events.setdefault(segment, []).append(_task_event(row, result.parameters))
+        self._results.setdefault(segment, []).append((row, parameters))
         self._statuses.pop(result.id, None)
-        modules = self._modules.setdefault(segment, {})
-        modules.update((_module_key(fact), dict(fact)) for fact in result.modules)
+        if result.modules:
+            modules = self._modules.setdefault(segment, {})
+            modules.update((_module_key(fact), dict(fact)) for fact in result.modules)
+        else:
+            self._modules.setdefault(segment, {})
+
+    @property
+    def first_id(self) -> int:
+        """The first of the ids that were given in this run."""
+        return self._first_id
 
     @property
     def pending(self) -> bool:
         """Whether there is something that `flush` would write."""
-        return bool(self._events or self._journalled or self._statuses)
+        return bool(self._results or self._journalled or self._statuses)
 
     def status(self, task: int, status: Status) -> None:
         """Note that a task began, or is to be run again."""
         self._statuses[task] = status
 
-    def flush(self) -> None:
-        """Put everything on record: journals, then the database, in one transaction.
+    def flush(self) -> list[int]:
+        """Put everything on record: journals, then the database, in one transaction; gives the tasks that have ended.
 
         What could not be written stays for the next time: the database must never know of a journal's end without what
         stands before it.
         """
         if not self.pending:
-            return
+            return []
         self._still_ours()
-        while self._events:
-            name = next(iter(self._events))
-            self._ends[name] = self._journal(self._instances[name].path).append(self._events[name])
-            self._journalled.setdefault(name, []).extend(self._events.pop(name))
+        if any(row.place is not None for results in self._results.values() for row, _ in results):
+            self._tree.products.expect([row.path for row in self._instances.values()])
+        while self._results:
+            name = next(iter(self._results))
+            events = [_task_event(row, parameters) for row, parameters in self._results[name]]
+            self._ends[name] = self._journal(self._instances[name].path).append(events)
+            self._journalled.setdefault(name, []).extend(self._results.pop(name))
         with self._writer.transaction():
-            for name, events in self._journalled.items():
-                self._writer.apply(self._instances[name].id, events, self._ends[name])
+            for name, results in self._journalled.items():
+                self._put_results(self._instances[name].id, results, self._ends[name])
             if self._statuses:
                 self._writer.set_status([(task, int(status)) for task, status in self._statuses.items()])
+        for task, status in self._statuses.items():
+            (self._running.add if status is Status.RUNNING else self._running.discard)(task)
+        ended = [row.id for results in self._journalled.values() for row, _ in results]
+        self._running.difference_update(ended)
         self._journalled, self._ends, self._statuses = {}, {}, {}
+        return ended
+
+    def _put_results(self, instance_id: int, results: Sequence[Result], end: int) -> None:
+        rows = [row for row, _ in results]
+        before = {row.id: int(Status.RUNNING) for row in rows if row.id in self._running} if self._running else {}
+        known = [row.id for row in rows if row.id < self._first_id]
+        self._writer.record_results(instance_id, rows, before, known)
+        self._writer.add_params([(row.id, *item) for row, items in results for item in items])
+        self._writer.set_journal_end(instance_id, end)
 
     def finish(self, segment: str, waiting: str | None) -> None:
         """Write what people read about an instance: its parameters, its modules, and why it waits."""
@@ -296,7 +482,13 @@ class Recorder:
             meta["computed"] = clock_text(time.time())
             self._tree.write_meta(row.path, meta)
         if waiting != row.waiting:
-            self._write(segment, [["waiting", waiting]], [])
+            self._write(segment, _Orders(row.whole_task, [["waiting", waiting]]))
+
+    def settle(self, segment: str, mark: str) -> None:
+        """Note the state in which there is nothing to do in a segment."""
+        row = self._instances[segment]
+        if self._writer.settled(row.id)[1] != mark:
+            self._writer.set_mark(row.id, mark)
 
     def changed_modules(self, segment: str) -> list[str]:
         """Warnings about modules of the code directory that a segment imports without depending on them."""
@@ -318,28 +510,34 @@ class Recorder:
 
     def write_parameters(self, segment: str, tasks: Sequence[int]) -> None:
         """Write the ``.args`` file of an instance from the parameters of its tasks."""
-        row = self._instances[segment]
+        if not self._writer.has_params():
+            return
         saved = self._writer.params(tasks)
         if not saved:
             return
-        names = {task: task_name(task, text) for task, _, _, _, _, text, *_ in self._writer.plan_rows(row.id)}
+        path = self._instances[segment].path
+        names = {item.id: task_name(item.id, item.text) for item in self._writer.plan_rows_listed(list(saved))}
         by_task = {names[task]: {item.name: item.text for item in items} for task, items in saved.items() if items}
-        self._tree.write_args(row.path, parameters_text(by_task))
+        self._tree.write_args(path, parameters_text(by_task))
 
-    def _write(self, segment: str, events: list[Event], queued: list[TaskRow]) -> None:
-        if not events and not queued:
+    def _write(self, segment: str, orders: _Orders) -> None:
+        events, new, again = orders.events, orders.new, orders.again
+        if not events and not new and not again:
             return
         self._still_ours()
         row = self._instances[segment]
         end = self._journal(row.path).append(events) if events else row.journal_end
         with self._writer.transaction():
-            if queued:
-                self._writer.add_queued(queued)
+            if new:
+                self._writer.add_new(new)
+            if again:
+                self._writer.add_queued(again)
             if events:
                 self._writer.apply(row.id, events, end)
-        found = self._writer.instance(row.key)
-        assert found is not None
-        self._instances[segment] = found
+        if events:
+            found = self._writer.instance(row.key)
+            assert found is not None
+            self._instances[segment] = found
 
     def _journal(self, path: str) -> Journal:
         # Kept, since a journal that knows its end need not look for it at each append.
@@ -379,18 +577,8 @@ def _module_key(fact: Mapping[str, str | None]) -> str:
 
 
 def _task_event(row: TaskRow, parameters: Iterable[Parameter]) -> Event:
-    return ["task", row.id, *row[2:], [list(parameter) for parameter in parameters]]
+    return ["task", row.id, *row[2:], [list(parameter) for parameter in parameters] if parameters else []]
 
 
-def _queued(instance: int, task: int, decision: Decision) -> TaskRow:
-    item = decision.wanted
-    if item.group is not None:
-        blobs: list[bytes | None] = [pickle.dumps(item.group.value, protocol=4)]
-    else:
-        blobs = [None if element is None else element.blob for element in item.elements]
-    return TaskRow(
-        task, instance, item.digest, int(Status.QUEUED), CURRENT, None, item.text, msgpack.packb(blobs),
-        None, None, None, decision.parents, None, None, None, None, None, None, 0,
-    )
-
-
+_QUEUED = int(Status.QUEUED)
+_pack = msgpack.Packer().pack

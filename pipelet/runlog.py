@@ -11,6 +11,10 @@ from logging.handlers import RotatingFileHandler
 #: Bytes of a log file, and how many older ones are kept.
 FILE_BYTES = 10_000_000
 KEPT_FILES = 9
+#: Of the failed tasks of a segment so many are told one by one, in the file and to whoever prints; the rest is counted.
+LOGGED_FAILURES, ECHOED_FAILURES = 1000, 20
+#: What is longer than that in the word on a failure is cut.
+_FAILURE_LENGTH = 2000
 
 
 class RunLog:
@@ -27,6 +31,7 @@ class RunLog:
     def __init__(self, directory: str, echo: Callable[[int, str], None] | None = None) -> None:
         os.makedirs(directory, exist_ok=True)
         self._echo = echo
+        self._failures: dict[str, int] = {}
         self._handler = RotatingFileHandler(
             os.path.join(directory, "pipelet.log"), maxBytes=FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8",
             errors="backslashreplace", delay=True,
@@ -54,22 +59,48 @@ class RunLog:
         segment, task
             What it is about.
         when
-            Seconds since the epoch; now if not given.
+            Seconds since the epoch, for what a task itself has said; now if not given. An error on a task without it
+            is its failure, and of very many failures only the first are told one by one.
         echo
             False for what its reader is told in another way.
         """
+        if task is not None and level >= logging.ERROR and not when:
+            self._fail(level, message[:_FAILURE_LENGTH], segment, task, echo)
+            return
+        self._write(level, message, segment, task, when)
+        if echo:
+            self._tell(level, message, segment, task)
+
+    def close(self) -> None:
+        """Say how many failures were not told one by one, and close the file."""
+        for segment, number in self._failures.items():
+            if number > LOGGED_FAILURES:
+                self._write(logging.ERROR, _counted(number), segment)
+        self._handler.close()
+
+    def _fail(self, level: int, message: str, segment: str, task: int, echo: bool) -> None:
+        number = self._failures[segment] = self._failures.get(segment, 0) + 1
+        if number <= LOGGED_FAILURES:
+            self._write(level, message, segment, task)
+        elif number.bit_count() == 1:
+            # Now and then, so that who follows the log sees that it goes on.
+            self._write(level, _counted(number), segment)
+        if echo and number <= ECHOED_FAILURES:
+            self._tell(level, message, segment, task)
+        elif echo and number.bit_count() == 1:
+            self._tell(level, _counted(number), segment, None)
+
+    def _write(self, level: int, message: str, segment: str, task: int | None = None, when: float = 0.0) -> None:
         record = logging.LogRecord("pipelet", level, "", 0, message, None, None)
         record.created = when or time.time()
         record.segment = segment or "-"
         record.task = "-" if task is None else str(task)
         self._handler.handle(record)
-        if echo and self._echo is not None:
+
+    def _tell(self, level: int, message: str, segment: str, task: int | None) -> None:
+        if self._echo is not None:
             about = f"{segment}[{task}]: " if task is not None else f"{segment}: " if segment else ""
             self._echo(level, f"{logging.getLevelName(level)}: {about}{message}")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._handler.close()
 
 
 class _Line(logging.Formatter):
@@ -78,6 +109,10 @@ class _Line(logging.Formatter):
         head = f"{second}.{int(record.created % 1 * 1000):03d}"
         about = f"{record.levelname:<8} {record.segment:<16} {record.task:>8}"  # type: ignore[attr-defined]
         return f"{head} {about} {str(record.msg).rstrip()}".replace("\n", "\n    ")
+
+
+def _counted(number: int) -> str:
+    return f"{number} tasks have failed by now; they are not told one by one any more, but each is on record"
 
 
 def _lost(record: logging.LogRecord) -> None:

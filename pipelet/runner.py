@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from pipelet.distrust import distrust, sweep
 from pipelet.errors import PipeletError, PrefixLocked, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.planner import Snapshot
@@ -22,6 +23,7 @@ from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler, Stopped
 from pipelet.statusdb import Writer, has_database
 from pipelet.storage import PrefixLock, Tree
+from pipelet.storage.lastrun import write_last_run
 from pipelet.summary import Summary
 
 _HEARTBEAT_SECONDS = 5.0
@@ -69,7 +71,7 @@ def execute(
     Stopped
         Somebody asked to stop.
     """
-    tree = Tree(snapshot.prefix)
+    tree = Tree(snapshot.prefix, snapshot.durability)
     tree.create()
     scratch = _scratch_directory()
     try:
@@ -95,11 +97,18 @@ def _execute(
     log: RunLog,
     scratch: str,
 ) -> Summary:
-    if not has_database(snapshot.sqlfile) and has_instances(tree):
+    lost = not has_database(snapshot.sqlfile) and has_instances(tree)
+    if lost:
         log.write(logging.WARNING, f"there is no database {snapshot.sqlfile}: it is made anew from the tree")
         rebuild(tree, snapshot.sqlfile)
-    with contextlib.closing(Writer.open(snapshot.sqlfile)) as writer:
+    with contextlib.closing(Writer.open(snapshot.sqlfile)) as writer, _on_disk(tree):
         catch_up(writer, tree)
+        doubtful = distrust(writer, tree)
+        if doubtful:
+            log.write(logging.WARNING, f"the machine died before it had written all files: {doubtful} tasks run again")
+        if lost or doubtful or lock.took_over:
+            sweep(writer, tree)
+        write_last_run(tree, {name: snapshot.keys[name] for name in snapshot.graph.order})
         recorder = Recorder(snapshot, tree, writer, still_ours)
         recorder.mend_if_cut()
         executor = make_executor(scratch)
@@ -127,6 +136,19 @@ def _execute(
             executor.close()
         log.write(logging.INFO, "; ".join(summary.headlines()))
         return summary
+
+
+@contextlib.contextmanager
+def _on_disk(tree: Tree) -> Iterator[None]:
+    """See to it that in the end the disk has what the tasks have written."""
+    try:
+        yield
+    except BaseException:
+        # A disk that can't take it may be what ended the run, and that is the error to show.
+        with contextlib.suppress(PipeletError):
+            tree.products.close()
+        raise
+    tree.products.close()
 
 
 def _scratch_directory() -> str:
@@ -218,7 +240,8 @@ class InteractiveRun:
 
         hooks = Hooks(printer(self._log_level, bars), report, lambda: False)
         try:
-            return execute(self._snapshot(), lambda scratch: InlineExecutor(), hooks, lambda: None)
+            snapshot = self._snapshot()
+            return execute(snapshot, lambda scratch: InlineExecutor(snapshot.limits), hooks, lambda: None)
         finally:
             bars.close()
             self._tracker.finish()

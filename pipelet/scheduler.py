@@ -5,34 +5,38 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple, Protocol
 
 from pipelet.calls import CallMaker
 from pipelet.core.calls import Batch, BatchResult, TaskCall, TaskResult
-from pipelet.core.model import Element, Status
-from pipelet.core.parents import Parents
+from pipelet.core.inputs import Listed
+from pipelet.core.model import Status
+from pipelet.core.plan import QUEUED_NOW, RUNNING_NOW
 from pipelet.errors import DatabaseError, ExpansionError, StorageError
 from pipelet.executors.base import Executor
+from pipelet.forerunner import Forerunner
 from pipelet.planner import Outcome, Planned, Planner, Snapshot
 from pipelet.progress import SegmentProgress
-from pipelet.recorder import Recorder
-from pipelet.statusdb import TaskRow, Writer
+from pipelet.recorder import Applied, Recorder
+from pipelet.segmentrun import SegmentRun
+from pipelet.statusdb import Writer
 from pipelet.storage import Tree
-from pipelet.summary import Failure, Summary
+from pipelet.summary import Failure, FailureBook, Summary
+from pipelet.taskqueue import Waiting
+from pipelet.turns import Turns
 
-#: Seconds of work that go to a worker at once.
-BATCH_SECONDS = 0.2
+#: Seconds of work that go to a worker at once; and where tasks differ so much that one would hold up the others.
+BATCH_SECONDS, CAREFUL_SECONDS = 0.2, 0.01
 #: More tasks than this never go to a worker at once.
 BATCH_TASKS = 2000
 #: Seconds between two times that results are put on record.
 FLUSH_SECONDS = 0.4
+#: Seconds after the last plan before tasks that were done in earlier runs let others begin: often all is planned then.
+CALM_SECONDS = 1.0
 #: Seconds between two reports where tasks are shorter than the second number; longer ones are worth a report each.
 REPORT_SECONDS, LONG_SECONDS = 0.1, 0.01
-#: More failures than this are counted, but not kept one by one.
-KEPT_FAILURES = 1000
 
 
 class Log(Protocol):
@@ -52,41 +56,6 @@ class Log(Protocol):
 
 class Stopped(Exception):
     """Somebody asked the run to stop."""
-
-
-class _Pending(NamedTuple):
-    """A task that waits for a worker."""
-
-    row: TaskRow
-    parents: Parents
-    members: tuple[tuple[Element, ...], ...] | None
-
-
-class _SegmentRun:
-    """The state of one segment in a run."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.planned: Planned | None = None
-        self.maker: CallMaker | None = None
-        self.ids: list[int] = []
-        self.queue: deque[_Pending] = deque()
-        self.flying: dict[int, _Pending] = {}
-        self.failed: set[int] = set()
-        self.done = 0
-        self.reused = 0
-        self.aside = 0
-        self.seconds: float | None = None  #: of a task, as measured
-        self.waiting: str | None = None
-        self.ended = False
-
-    def progress(self) -> SegmentProgress:
-        known = self.planned is not None and self.waiting is None
-        total = len(self.ids) if known else None
-        return SegmentProgress(
-            self.name, total, len(self.queue), len(self.flying), self.done, self.reused,
-            len(self.failed), self.waiting is not None,
-        )
 
 
 class _Flight(NamedTuple):
@@ -146,11 +115,18 @@ class Scheduler:
         self._stop = stop
         self._workers_changed = workers_changed
         self._clock = clock
-        self._planner = Planner(snapshot, tree, writer)
-        self._runs = {name: _SegmentRun(name) for name in snapshot.graph.order}
+        #: Tasks that began before their segment's parents had ended, until their results are on record.
+        self._hands: dict[int, int] = {}
+        self._planner = Planner(
+            snapshot, tree, writer, True, lambda task: self._hands.get(task, 0), self._has_failed
+        )
+        graph = snapshot.graph
+        self._runs = {name: SegmentRun(name, len(graph.ancestors(name)), writer) for name in graph.order}
+        self._turns = Turns(graph, self._runs, snapshot.order)
+        self._forerunner = Forerunner(snapshot, writer, self._planner, recorder, self._runs)
         self._flights: dict[Future[BatchResult], _Flight] = {}
-        self._failures: list[Failure] = []
-        self._flushed = self._reported = self._clock()
+        self._failures = FailureBook()
+        self._flushed = self._reported = self._planned = self._clock()
         self._processes: list[tuple[int, float | None]] = []
 
     def run(self) -> Summary:
@@ -173,13 +149,13 @@ class Scheduler:
             self._recorder.settle_unfinished()
             while True:
                 self._open_segments()
+                self._plan_on()
                 self._dispatch()
-                if not self._flights:
-                    if not any(run.queue for run in self._runs.values()) and not self._openable():
-                        break
-                    continue
-                self._collect()
-                self._flush_if_due()
+                if self._flights:
+                    self._flush_if_due()
+                    self._collect()
+                elif not any(run.planning or run.queue for run in self._runs.values()) and not self._openable():
+                    break
                 if self._stop():
                     raise Stopped
             self._flush()
@@ -192,7 +168,7 @@ class Scheduler:
 
     # --- segments ------------------------------------------------------------------------------------------------
 
-    def _openable(self) -> list[_SegmentRun]:
+    def _openable(self) -> list[SegmentRun]:
         parents = self._snapshot.graph.parents
         return [
             run
@@ -205,32 +181,80 @@ class Scheduler:
         openable = self._openable()
         while openable:
             if self._recorder.pending:
-                self._flush()
+                self._flush(early=False)
             for run in openable:
                 self._open(run)
             openable = self._openable()
 
-    def _open(self, run: _SegmentRun) -> None:
+    def _open(self, run: SegmentRun) -> None:
+        again = run.planned is not None
         planned = run.planned = self._planner.plan(run.name)
-        for warning in planned.warnings:
+        run.unsettled = False
+        for warning in () if again else planned.warnings:
             self._log.write(logging.WARNING, warning, run.name)
         if planned.waiting is not None or planned.error is not None:
             self._cannot_open(run, planned)
             return
-        run.ids = self._recorder.apply(planned)
-        run.reused = planned.plan.reused
-        self._queue(run, planned)
-        to_run, total = len(run.queue), len(run.ids)
-        self._log.write(logging.INFO, f"{to_run} of {total} to run, {run.reused} taken from disk", run.name)
-        for warning in self._recorder.changed_modules(run.name):
+        del run.ids[:]
+        run.reused, run.total = 0, len(planned.inputs)
+        if run.early is not None:
+            run.early.close()
+        run.planning = self._recorder.apply(planned)
+        if self._recorder.instance(run.name).whole_task is not None:
+            # Its files lie beside the directories of all the others, whose names must be known.
+            self._plan_on(run)
+            while run.planning is not None:
+                self._plan_on(run)
+        for warning in () if again else self._recorder.changed_modules(run.name):
             self._log.write(logging.WARNING, warning, run.name)
-        self._end_if_through(run)
 
-    def _cannot_open(self, run: _SegmentRun, planned: Planned) -> None:
+    def _plan_on(self, only: SegmentRun | None = None) -> None:
+        """Go on with the plans that are being made; what they give may run meanwhile."""
+        for run in [only] if only is not None else self._runs.values():
+            if run.planning is None:
+                continue
+            self._planned = self._clock()
+            applied = next(run.planning, None)
+            if applied is not None:
+                self._take_over(run, applied)
+                continue
+            run.planning = None
+            run.halted = False
+            if run.planned is not None and not run.planned.inputs.grouped:
+                run.planned.inputs = Listed([])
+            news = len(run.ids) - run.reused - len(run.failed)
+            self._log.write(
+                logging.INFO, f"{news} of {len(run.ids)} to run, {run.reused} taken from disk", run.name
+            )
+            self._end_if_through(run)
+
+    def _take_over(self, run: SegmentRun, applied: Applied) -> None:
+        if applied.lost:
+            self._forerunner.halt(run.name)
+        if applied.dropped:
+            self._disregard(run, applied.dropped)
+        run.ids.extend(applied.ids)
+        run.queue.set_parents(applied.parents)
+        if applied.parents or applied.queued:
+            self._planner.lineage.forget()
+        run.queue.extend(applied.queued)
+        self._pardon(run, [row.id for row, _ in applied.queued])
+        first = self._recorder.first_id
+        run.again.update(row.id for row, _ in applied.queued if row.id < first)
+        ran = run.again
+        run.reused += sum(1 for task in applied.kept if task < first and task not in ran)
+        run.failed.update(applied.aside)
+        run.unsettled |= applied.unsettled
+        if run.early is None and self._forerunner.has_children(run.name):
+            run.kept.extend(applied.kept)
+
+    def _cannot_open(self, run: SegmentRun, planned: Planned) -> None:
         error: ExpansionError | None = planned.error
         run.waiting = planned.waiting if error is None else "its inputs could not be made"
         run.ended = True
         self._planner.give_up(run.name)
+        self._disregard(run, [*run.queue.ids(), *run.flying])
+        self._recorder.let_go(run.name)
         self._recorder.finish(run.name, run.waiting)
         level = logging.WARNING if error is None else logging.ERROR
         told = error is not None and self._raise_failures is not None
@@ -240,58 +264,77 @@ class Scheduler:
             if self._raise_failures is not None:
                 raise error
 
-    def _queue(self, run: _SegmentRun, planned: Planned) -> None:
-        rows = self._recorder.queued
-        for decision in planned.plan.to_run:
-            task = run.ids[decision.position]
-            group = decision.wanted.group
-            run.queue.append(_Pending(rows.pop(task), decision.wanted.parents, group.members if group else None))
-        aside = [item for item in planned.plan.decisions if item.action.name == "SKIP"]
-        run.aside = len(aside)
-        run.failed.update(item.task for item in aside)
+    def _disregard(self, run: SegmentRun, tasks: Sequence[int]) -> None:
+        """Let go of tasks that were begun too early, and are not wanted."""
+        gone = set(tasks)
+        self._recorder.discard(run.name, run.queue.remove(gone))
+        flying = gone & run.flying.keys()
+        run.doubtful |= flying
+        run.unwanted |= flying
+        self._pardon(run, gone)
 
-    def _end_if_through(self, run: _SegmentRun) -> None:
+    def _pardon(self, run: SegmentRun, tasks: Iterable[int]) -> None:
+        """Forget the failures of tasks that run again, or are not wanted."""
+        for task in run.failed.intersection(tasks):
+            run.failed.remove(task)
+            self._failures.forget(task)
+
+    def _has_failed(self, task: int) -> bool:
+        """Whether a task failed in this run."""
+        return any(task in run.failed for run in self._runs.values())
+
+    def _end_if_through(self, run: SegmentRun) -> None:
         """Settle a segment all of whose tasks have ended."""
-        if run.queue or run.flying or run.ended:
+        if run.queue or run.flying or run.ended or not run.is_planned:
             return
         if self._recorder.pending:
-            self._flush()
+            self._flush(early=False)
+        if run.unsettled:
+            self._open(run)
+            return
         run.ended = True
         parents = self._snapshot.graph.parents(run.name)
         complete = not run.failed and all(self._planner.outcomes[name].complete for name in parents)
-        known = [task for task in run.ids if task not in run.failed] if run.failed else run.ids
+        known: Sequence[int] = run.ids
+        if run.failed:
+            known = [task for task in run.ids if task not in run.failed]
         self._planner.outcomes[run.name] = Outcome(known, complete)
         self._recorder.finish(run.name, None)
         if run.done:
             self._recorder.write_parameters(run.name, run.ids)
+        signature = self._planner.note_signature(run.name)
+        if complete and run.planned is not None and not run.planned.warnings:
+            self._recorder.settle(run.name, signature)
         for name in parents:
             if all(self._runs[child].planned is not None for child in self._snapshot.graph.children(name)):
                 self._planner.forget_outputs(name)
         run.maker = None
+        run.early = None
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        """Fill the free slots, the segments that are furthest down first, so that chains end early."""
+        """Fill the free slots."""
         while len(self._flights) < self._executor.slots:
-            waiting = [run for run in self._runs.values() if run.queue]
+            waiting = [run for run in self._runs.values() if run.queue and not run.halted]
             if not waiting:
                 return
-            self._send(max(waiting, key=lambda run: len(self._snapshot.graph.ancestors(run.name))))
+            self._send(self._turns.choose(waiting, self._executor.slots))
             if self._raise_failures is not None:
                 return
 
-    def _send(self, run: _SegmentRun) -> None:
+    def _send(self, run: SegmentRun) -> None:
         if run.maker is None:
             run.maker = CallMaker(
                 self._snapshot, self._tree, self._writer, self._planner, self._recorder, run.name,
                 self._scratch_dir, self._raise_failures is not None,
             )
-        calls = []
-        for _ in range(self._batch_size(run)):
-            pending = run.queue.popleft()
-            run.flying[pending.row.id] = pending
-            calls.append(run.maker.call(*pending))
+        taken = run.queue.take(self._batch_size(run))
+        calls = run.maker.calls([(waiting.row, run.members(waiting)) for waiting in taken])
+        for waiting in taken:
+            run.flying[waiting.row.id] = waiting
+            if run.early is not None:
+                self._hands[waiting.row.id] = RUNNING_NOW
         # A task that runs right here, and long, would else run unseen.
         short = run.seconds is not None and run.seconds < LONG_SECONDS
         if not short or self._clock() - self._reported >= REPORT_SECONDS:
@@ -303,21 +346,23 @@ class Scheduler:
             self._processes = processes
             self._workers_changed(processes)
 
-    def _batch_size(self, run: _SegmentRun) -> int:
+    def _batch_size(self, run: SegmentRun) -> int:
         if run.seconds is None or self._raise_failures is not None:
             return 1
         fair = -(-len(run.queue) // (2 * self._executor.slots))
-        return max(1, min(int(BATCH_SECONDS / run.seconds), BATCH_TASKS, fair))
+        seconds = BATCH_SECONDS if run.longest < BATCH_SECONDS else CAREFUL_SECONDS
+        return max(1, min(int(seconds / run.seconds), BATCH_TASKS, fair))
 
     def _collect(self) -> None:
         """Take what has ended, and what batches under way have finished."""
-        ended, under_way = wait(self._flights, timeout=FLUSH_SECONDS, return_when=FIRST_COMPLETED)
+        patience = 0.0 if any(run.planning for run in self._runs.values()) else FLUSH_SECONDS
+        ended, under_way = wait(self._flights, timeout=patience, return_when=FIRST_COMPLETED)
         for future in ended:
             flight = self._flights.pop(future)
             result = future.result()
             run = self._runs[flight.segment]
             self._take(run, result.results)
-            run.queue.extendleft(run.flying.pop(task) for task in reversed(result.left))
+            self._take_back(run, result.left)
             self._end_if_through(run)
         now = self._clock()
         for future in under_way:
@@ -325,28 +370,55 @@ class Scheduler:
             if now - flight.since > FLUSH_SECONDS:
                 self._take(self._runs[flight.segment], self._executor.partial(future))
 
-    def _take(self, run: _SegmentRun, results: Sequence[TaskResult]) -> None:
+    def _take_back(self, run: SegmentRun, tasks: Sequence[int]) -> None:
+        """Take tasks that no worker has begun."""
+        left = [run.flying.pop(task) for task in tasks]
+        run.doubtful.difference_update(tasks)
+        if run.unwanted:
+            self._recorder.discard(run.name, [task for task in tasks if task in run.unwanted])
+            left = [waiting for waiting in left if waiting.row.id not in run.unwanted]
+        run.queue.put_back(left)
+        if run.early is not None:
+            self._hands.update((waiting.row.id, QUEUED_NOW) for waiting in left)
+
+    def _doubt(self, run: SegmentRun, task: int) -> None:
+        """Put a task back whose ancestors changed while it ran, whatever came of it."""
+        self._hands.pop(task, None)
+        if task in run.unwanted:
+            self._recorder.discard(run.name, [task])
+            return
+        # Whoever plans the segment then finds that it did not end.
+        self._recorder.status(task, Status.QUEUED)
+        run.unsettled = True
+
+    def _take(self, run: SegmentRun, results: Sequence[TaskResult]) -> None:
+        if not results:
+            return
+        streams = self._forerunner.has_children(run.name)
         for result in results:
-            pending = run.flying.pop(result.id)
+            waiting = run.flying.pop(result.id)
             for message in result.messages:
                 self._log.write(message.level, message.message, run.name, result.id, message.time)
-            self._recorder.result(run.name, pending.row, result)
+            if result.id in run.doubtful:
+                self._doubt(run, result.id)
+                continue
+            self._recorder.result(run.name, waiting.row, result)
             if result.status is Status.DONE:
                 run.done += 1
+                if streams:
+                    self._forerunner.keep(run.name, result)
             else:
-                self._fail(run, pending, result)
-        if results:
-            spent = sum(result.ended - result.begun for result in results) / len(results) + 2e-5
-            run.seconds = spent if run.seconds is None else 0.5 * (run.seconds + spent)
+                self._fail(run, waiting, result)
+        run.measure([result.ended - result.begun for result in results])
 
-    def _fail(self, run: _SegmentRun, pending: _Pending, result: TaskResult) -> None:
+    def _fail(self, run: SegmentRun, waiting: Waiting, result: TaskResult) -> None:
         run.failed.add(result.id)
         text = (result.error or "").rstrip()
         last = text.rpartition("\n")[2]
         log = self._tree.existing_log(self._recorder.instance(run.name).path, result.id)
-        self._log.write(logging.ERROR, f"failed on input {pending.row.text or 'none'}: {last}", run.name, result.id)
-        if len(self._failures) < KEPT_FAILURES:
-            self._failures.append(Failure(run.name, result.id, pending.row.text, last, text, log))
+        shown = waiting.row.text or "none"
+        self._log.write(logging.ERROR, f"failed on input {shown}: {last}", run.name, result.id)
+        self._failures.append(Failure(run.name, result.id, waiting.row.text, last, text, log))
         if self._raise_failures is not None:
             self._flush()
             error = self._raise_failures()
@@ -356,10 +428,12 @@ class Scheduler:
     # --- the record ----------------------------------------------------------------------------------------------
 
     def _flush_if_due(self) -> None:
-        if self._clock() - self._flushed >= FLUSH_SECONDS:
+        idle = len(self._flights) < self._executor.slots and self._forerunner.waits
+        if idle or self._clock() - self._flushed >= FLUSH_SECONDS:
             self._flush()
+            self._dispatch()
 
-    def _flush(self) -> None:
+    def _flush(self, early: bool = True) -> None:
         now = self._clock()
         for flight in self._flights.values():
             if now - flight.since >= FLUSH_SECONDS:
@@ -367,9 +441,23 @@ class Scheduler:
                 for call in flight.calls:
                     if call.id in flying:
                         self._recorder.status(call.id, Status.RUNNING)
-        self._recorder.flush()
+        for task in self._recorder.flush():
+            self._hands.pop(task, None)
         self._flushed = self._clock()
         self._tell()
+        if early:
+            self._begin_early()
+
+    def _begin_early(self) -> None:
+        """Queue tasks of segments whose parents have not ended, as far as what is done makes them possible."""
+        calm = self._clock() - self._planned >= CALM_SECONDS
+        for run, applied in self._forerunner.advance(calm):
+            queued = applied.queued
+            run.again.update(row.id for row, _ in queued if row.id < self._recorder.first_id)
+            self._hands.update((row.id, QUEUED_NOW) for row, _ in queued)
+            run.queue.extend(queued)
+            if self._forerunner.has_children(run.name):
+                run.kept.extend(applied.kept)
 
     def _tell(self) -> None:
         self._report([run.progress() for run in self._runs.values()])
@@ -383,7 +471,7 @@ class Scheduler:
             run = self._runs[flight.segment]
             results = future.result().results if future.done() and not future.exception() else ()
             for result in (*results, *self._executor.partial(future)):
-                pending = run.flying.pop(result.id, None)
+                pending = None if result.id in run.doubtful else run.flying.pop(result.id, None)
                 if pending is not None:
                     self._recorder.result(run.name, pending.row, result)
         for run in self._runs.values():
@@ -403,7 +491,8 @@ class Scheduler:
             failed=sum(len(run.failed) for run in runs) + broken,
             waiting=[run.name for run in runs if run.waiting is not None],
             seconds=seconds,
-            failures=self._failures,
+            failures=self._failures.kept,
+            kinds=self._failures.kinds,
             counts={
                 run.name: {"done": run.done, "reused": run.reused, "failed": len(run.failed)} for run in runs
             },

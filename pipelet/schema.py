@@ -81,6 +81,15 @@ CREATE TABLE tally (
 ) WITHOUT ROWID"""
 CREATE_USER = "CREATE TABLE user (name TEXT PRIMARY KEY, hash TEXT NOT NULL, level INTEGER NOT NULL) WITHOUT ROWID"
 
+# What the next run may skip: how often the tasks of an instance were changed, and the state in which a run found
+# nothing to do. It can always be made anew, so it is in no journal.
+CREATE_SETTLED = """
+CREATE TABLE settled (
+    instance INTEGER PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    mark TEXT
+)"""
+
 
 class Migration(NamedTuple):
     """One change of the tables, from a version to the next."""
@@ -106,6 +115,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             CREATE_USER,
         ),
     ),
+    Migration("What the next run may skip.", (CREATE_SETTLED,)),
 )
 
 _PIPELET_1_TABLES = frozenset({"segments", "tasks"})

@@ -12,6 +12,14 @@ from typing import NamedTuple
 
 #: How many failures are told one by one; a run of 100,000 tasks may have as many.
 SHOWN_FAILURES = 20
+#: So many failures are kept, whatever they are; of each kind that comes later so many more, of so many kinds.
+KEPT_FAILURES, KEPT_OF_A_KIND, KEPT_KINDS = 1000, 5, 500
+#: What is longer in the text of a failure is cut: of the first ones of a kind, of the others, and of the last line.
+_LONG_TEXT, _SHORT_TEXT, _LINE = 100_000, 4000, 2000
+#: Once so much is kept, nothing is taken for long.
+_KEPT_TEXT = 10_000_000
+#: So much of a traceback is shown in a notebook.
+_SHOWN_TEXT = 10_000
 
 _FRAME = re.compile(r'^[ \t|]*File "(?P<file>.+)", line (?P<line>\d+)', re.MULTILINE)
 _EXCEPTION = re.compile(r"^(?P<name>[^\W\d][\w.]*)(?::|$)")
@@ -69,6 +77,67 @@ def kind_of(failure: Failure) -> Kind:
     return Kind(failure.segment, found["name"] if found else "an error", place)
 
 
+class FailureBook:
+    """The failures of a run while it goes on: all are counted by kind, and some of each kind are kept.
+
+    Attributes
+    ----------
+    kept
+        The failures one by one.
+    kinds
+        How many there were of each kind.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[Failure] = []
+        self.kinds: dict[Kind, int] = {}
+        self._size = 0
+        self._seen: dict[tuple[str, bool, str, str], Kind] = {}
+
+    def append(self, failure: Failure) -> None:
+        """Add one."""
+        kind = self._kind(failure)
+        number = self.kinds.get(kind, 0)
+        if not number and len(self.kinds) >= KEPT_KINDS:
+            return
+        self.kinds[kind] = number + 1
+        if len(self.kept) < KEPT_FAILURES or number < KEPT_OF_A_KIND:
+            in_full = number < KEPT_OF_A_KIND and self._size < _KEPT_TEXT
+            text = _cut(failure.traceback, _LONG_TEXT if in_full else _SHORT_TEXT)
+            self._size += len(text)
+            self.kept.append(failure._replace(error=_cut(failure.error, _LINE), traceback=text))
+
+    def forget(self, task: int) -> None:
+        """Take back the failure of a task that ran again, or is not wanted; of those that were not kept none is known."""
+        for place, failure in enumerate(self.kept):
+            if failure.task == task:
+                del self.kept[place]
+                kind = self._kind(failure)
+                self.kinds[kind] -= 1
+                if not self.kinds[kind]:
+                    del self.kinds[kind]
+                return
+
+    def _kind(self, failure: Failure) -> Kind:
+        # The kind is in the text but for what the exception says, and thousands differ in nothing else.
+        before, _, last = failure.traceback.rpartition("\n")
+        key = (failure.segment, failure.task is None, before, (last or failure.error).partition(":")[0])
+        kind = self._seen.get(key)
+        if kind is None:
+            if len(self._seen) >= KEPT_KINDS:
+                self._seen.clear()
+            kind = self._seen[key] = kind_of(failure)
+        return kind
+
+
+def _cut(text: str, length: int) -> str:
+    """A text without its middle, if it is longer; the end is what tells most."""
+    if len(text) <= length:
+        return text
+    start = length // 4
+    return f"{text[:start]}\n[{len(text) - length} characters left out]\n{text[start - length :]}"
+
+
 def _is_users(path: str) -> bool:
     if path.startswith("<"):
         return False
@@ -89,9 +158,12 @@ class Summary:
     seconds : float
         How long the run took.
     failures : list of Failure
-        The failures one by one (a run with very many may keep only the first).
+        The failures one by one. Of more than a thousand only some of each kind are kept; ``P.tasks(segment, "failed")``
+        has them all.
     counts : dict
         For each segment its numbers, by status name.
+    kinds : dict
+        How many failures there were of each kind: segment, exception, and the user's line that raised it.
 
     Its text (``print(summary)``) is made for people, and it shows itself as a table in a notebook.
     """
@@ -103,6 +175,7 @@ class Summary:
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    kinds: dict[Kind, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -127,40 +200,67 @@ class Summary:
             lines.append(f"waiting for what failed before: {', '.join(self.waiting)}")
         return lines
 
+    def _shown(self) -> tuple[list[_Shown], str]:
+        """What is told of the failures: kind by kind, and of those that are left."""
+        groups = grouped(self.failures)
+        numbers = [max(self.kinds.get(kind, 0), len(group)) for kind, group in groups.items()]
+        shares = _shares([len(group) for group in groups.values()], SHOWN_FAILURES)
+        shown, kinds = [], 0
+        for (kind, group), number, share in zip(groups.items(), numbers, shares, strict=True):
+            if share:
+                shown.append(_Shown(kind, number, group[:share]))
+            else:
+                kinds += 1
+        rest = max(self.failed, sum(numbers)) - sum(item.number for item in shown)
+        if not rest or not groups:
+            return shown, ""
+        return shown, f"and {rest} more" + (f", of {kinds} other kinds" if kinds > 1 else "")
+
     def _failure_lines(self) -> list[str]:
         lines: list[str] = []
-        groups = grouped(self.failures)
-        shares = _shares([len(group) for group in groups.values()], SHOWN_FAILURES)
-        for (kind, group), share in zip(groups.items(), shares, strict=True):
-            if share:
-                lines.append(_title(kind, len(group)))
-                told = ""
-                for failure in group[:share]:
-                    lines += _failure_text(failure, told)
-                    told = failure.error
-                if share < len(group):
-                    lines.append(f"  and {len(group) - share} more of this kind")
-                lines.append("")
-        unseen = [len(group) for group, share in zip(groups.values(), shares, strict=True) if not share]
-        rest = sum(unseen) + max(0, self.failed - len(self.failures))
-        if rest and groups:
-            lines += [f"and {rest} more" + (f", of {len(unseen)} other kinds" if len(unseen) > 1 else ""), ""]
-        return lines
+        shown, rest = self._shown()
+        for item in shown:
+            lines.append(_title(item.kind, item.number))
+            told = ""
+            for failure in item.examples:
+                lines += _failure_text(failure, told)
+                told = failure.error
+            if item.more:
+                lines.append(f"  and {item.more} more of this kind")
+            lines.append("")
+        return [*lines, rest, ""] if rest else lines
 
     def _repr_html_(self) -> str:
         parts = [f"<p><b>{'<br>'.join(escape(line) for line in self.headlines())}</b></p>"]
         if self.counts:
             parts.append(counts_html(self.counts, self.waiting))
-        for failure in self.failures[:SHOWN_FAILURES]:
-            number = "" if failure.task is None else f" {failure.task}"
-            title = plain(f"{failure.segment}{number} ({failure.input}): {failure.error}", 300)
-            log = f"<p>log: <code>{escape(failure.log)}</code></p>" if failure.log else ""
-            text = f"<pre>{escape(failure.traceback or failure.error)}</pre>"
-            parts.append(f"<details><summary>{escape(title)}</summary>{text}{log}</details>")
-        rest = max(self.failed, len(self.failures)) - SHOWN_FAILURES
-        if rest > 0:
-            parts.append(f"<p>and {rest} more</p>")
+        shown, rest = self._shown()
+        for item in shown:
+            if item.number > 1:
+                parts.append(f"<p>{escape(_title(item.kind, item.number))}</p>")
+            for failure in item.examples:
+                number = "" if failure.task is None else f" {failure.task}"
+                title = plain(f"{failure.segment}{number} ({failure.input}): {failure.error}", 300)
+                log = f"<p>log: <code>{escape(failure.log)}</code></p>" if failure.log else ""
+                text = f"<pre>{escape(_cut(failure.traceback or failure.error, _SHOWN_TEXT))}</pre>"
+                parts.append(f"<details><summary>{escape(title)}</summary>{text}{log}</details>")
+            if item.more:
+                parts.append(f"<p>and {item.more} more of this kind</p>")
+        if rest:
+            parts.append(f"<p>{rest}</p>")
         return "<div>" + "\n".join(parts) + "</div>"
+
+
+class _Shown(NamedTuple):
+    """What is told of the failures of one kind."""
+
+    kind: Kind
+    number: int  #: of all that there were
+    examples: Sequence[Failure]
+
+    @property
+    def more(self) -> int:
+        return self.number - len(self.examples)
 
 
 def grouped(failures: Iterable[Failure]) -> dict[Kind, list[Failure]]:

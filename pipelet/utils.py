@@ -7,13 +7,26 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Union
 
+from pipelet.check import Finding, Progress, Report, compare, mend
 from pipelet.core.text import without_surrogates
 from pipelet.errors import PrefixError, UnknownSegmentError
 from pipelet.rebuild import Rebuilt, rebuild
+from pipelet.replay import Replay
+from pipelet.replayed import Replayed
 from pipelet.statusdb import InstanceRow, Writer
 from pipelet.storage import PrefixLock, Tree
 
-__all__ = ["Rebuilt", "delete_instances", "rebuild_db_from_disk", "tag_instances"]
+__all__ = [
+    "Finding",
+    "Rebuilt",
+    "Replayed",
+    "Report",
+    "check_prefix",
+    "delete_instances",
+    "rebuild_db_from_disk",
+    "replay_task",
+    "tag_instances",
+]
 
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -47,6 +60,48 @@ def rebuild_db_from_disk(prefix: _Path, sqlfile: _Path | None = None) -> Rebuilt
     """
     with _held(prefix) as tree:
         return rebuild(tree, _sqlfile(tree, sqlfile))
+
+
+def check_prefix(
+    prefix: _Path, sqlfile: _Path | None = None, repair: bool = False, progress: Progress | None = None
+) -> Report:
+    """Compare the tree with the database, and say what differs.
+
+    Without ``repair`` nothing is written, and read permission is enough. A repair never deletes a product: what no
+    record knows is only told. Before it changes rows that the tree does not confirm, it keeps a copy of the database as
+    ``<sqlfile>.old``.
+
+    Parameters
+    ----------
+    prefix
+        The root of the data.
+    sqlfile
+        The database; ``<prefix>/.sqlstatus`` if not given.
+    repair
+        Put right what can be, and check again.
+    progress
+        Called now and then with the number of tasks that have been looked at, and of all.
+
+    Returns
+    -------
+    Report
+        What was found; print it. After a repair, what is left.
+
+    Raises
+    ------
+    PrefixError
+        There is no such directory.
+    PrefixLocked
+        A run holds the prefix.
+    MissingDatabaseError
+        There is neither an instance nor a database.
+    """
+    tree = _tree(prefix)
+    first = compare(tree, _sqlfile(tree, sqlfile), progress)
+    if not repair or not first.mendable:
+        return first
+    with _held(prefix):
+        return mend(tree, _sqlfile(tree, sqlfile), first, progress)
 
 
 def delete_instances(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None = None) -> list[str]:
@@ -115,6 +170,47 @@ def tag_instances(prefix: _Path, keys: Iterable[str], tag: str | None, sqlfile: 
         for row in _chosen(writer.instances(), keys):
             tree.write_tag(row.path, word or None)
             writer.set_tag(row.id, word or None)
+
+
+def replay_task(
+    sqlfile: _Path,
+    task: int,
+    directory: _Path | None = None,
+    code_dir: _Path | None = None,
+    prefix: _Path | None = None,
+) -> Replayed:
+    """Run one task again, with the inputs that it had and the code that was kept. Nothing on record changes.
+
+    It runs in this process, and what it prints is shown here.
+
+    Parameters
+    ----------
+    sqlfile
+        The database.
+    task
+        The task's number.
+    directory
+        Where to run it: a new or empty directory outside of the tree, for its code, data, log and temporary files. A
+        new temporary directory if not given; it is kept.
+    code_dir
+        Where to find modules that were imported from the code directory without ``#depend``, and so were not kept.
+    prefix
+        The root of the data, if the database is not in it.
+
+    Returns
+    -------
+    Replayed
+        What came of it. ``raise`` its ``error``, and ``%debug`` stands where the task failed.
+
+    Raises
+    ------
+    ReplayError
+        There is no such task, or something that it needs was not kept.
+    DatabaseError
+        There is no such database, or it can't be read.
+    """
+    places = [None if path is None else os.fspath(path) for path in (directory, code_dir, prefix)]
+    return Replay(os.fspath(sqlfile), int(task), *places).run()
 
 
 def _chosen(rows: list[InstanceRow], keys: Iterable[str]) -> list[InstanceRow]:

@@ -15,14 +15,14 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 
-from pipelet.capture import Capture
-from pipelet.core.calls import Batch, LogRecord, SegmentContext, TaskCall, TaskResult
+from pipelet.capture import Capture, TaskLogger
+from pipelet.core.calls import Batch, SegmentContext, TaskCall, TaskResult
 from pipelet.core.fingerprint import value_digest
 from pipelet.core.model import Status
 from pipelet.core.text import value_text, without_surrogates
@@ -33,11 +33,16 @@ from pipelet.plotting import Screenless
 from pipelet.processstate import ProcessState
 
 _HOST = socket.gethostname()
-_LINE = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-#: More messages of one task than this stay in its own log alone.
-_MESSAGES = 200
 #: What is longer than that in an error's text is cut out of its middle.
 _ERROR_LENGTH = 100_000
+#: Once a process has told so many characters of errors, what is longer than the second number is cut.
+_ERRORS_IN_FULL, _SHORT_ERROR = 20_000_000, 2000
+_pack = msgpack.Packer().pack
+
+
+#: An output as it is recorded: the pickled elements, their digests, their texts; for no particular one, nothing.
+Packed = tuple[bytes | None, bytes | None, bytes | None]
+_NO_OUTPUT: Packed = (None, None, None)
 
 
 class Compiled(NamedTuple):
@@ -71,6 +76,7 @@ class Bench:
         self._base_path = list(sys.path)
         self._outside: dict[str, types.ModuleType] = {}
         self._screenless = Screenless()
+        self._process = os.getpid()
 
     def run(self, context: SegmentContext, call: TaskCall) -> tuple[TaskResult, BaseException | None]:
         """Run one task.
@@ -84,22 +90,16 @@ class Bench:
         """
         compiled = self._enter(context)
         begun = time.time()
-        handler = _Messages(self._capture)
-        logger = logging.Logger(context.segment, logging.DEBUG)
-        logger.addHandler(handler)
+        logger = TaskLogger(context.segment, self._capture)
         environment: EnvironmentBase | None = None
-        fields: dict[str, Any] = {}
+        packed = _NO_OUTPUT
         error: BaseException | None = None
         try:
             environment = compiled.environment(context, call, compiled.hooks, logger)
-            _execute(compiled.script, environment._fill(compiled.script.co_filename))
-            fields = _pack_output(environment, logger)
+            self._execute(compiled.script, environment._fill(compiled.script.co_filename))
+            packed = _pack_output(environment, logger)
         except SystemExit as raised:
-            if raised.code in (None, 0) and environment is not None:
-                fields, error = _output_after_exit(environment, logger)
-            else:
-                error = TaskError(f"the segment called sys.exit({raised.code!r})")
-                error.__cause__ = raised
+            packed, error = _after_exit(raised, environment, logger)
         except BaseException as raised:
             if self._interactive and isinstance(raised, KeyboardInterrupt):
                 raise
@@ -110,29 +110,40 @@ class Bench:
             if context.agg:
                 self._screenless.close_figures()
             compiled.state.restore()
-        if error is not None:
-            fields = {"error": error_text(error)}
-        if environment is not None:
-            asked = environment._asked().to_text() if _looked(environment) else None
-            fields.update(
-                place=environment._place,
-                asked=asked,
-                parameters=tuple(getattr(environment, "_parameters", {}).values()),
-            )
-        error = self._save_log(context, call, error, fields)
-        if compiled.reported != [len(sys.modules)]:
-            compiled.reported[:] = [len(sys.modules)]
-            facts = module_facts(context.imports, context.code_dir)
-            fields["modules"] = tuple(dataclasses.asdict(fact) for fact in facts)
+        text = None if error is None else error_text(error)
+        try:
+            if self._capture.wrote():
+                self._capture.save(os.path.join(context.log_dir, f"{call.id}.log"))
+        except OSError as raised:
+            error = error or raised
+            text = text or f"the task's log can't be written: {raised}"
+        place, asked, parameters = (None, None, ()) if environment is None else environment._traces()
         status = Status.DONE if error is None else Status.FAILED
-        messages = tuple(handler.records)
         result = TaskResult(
-            call.id, status, begun, time.time(), _HOST, os.getpid(), messages=messages, **fields
+            call.id, status, begun, time.time(), _HOST, self._process, place, *packed, text, asked, parameters,
+            tuple(logger.records), self._new_modules(compiled),
         )
         if environment is not None and not (self._interactive and error is not None):
             # Its variables refer to it, so without this they would stay until the garbage collector comes by.
             environment._forget()
         return result, error
+
+    def _execute(self, code: types.CodeType, module: types.ModuleType) -> None:
+        try:
+            with AsMain(module):
+                exec(code, module.__dict__)
+        finally:
+            if os.getpid() != self._process:
+                _end_fork()
+
+    @staticmethod
+    def _new_modules(compiled: Compiled) -> tuple[Mapping[str, str | None], ...]:
+        """Facts on the modules, if there are more than at the last look."""
+        if compiled.reported == [len(sys.modules)]:
+            return ()
+        compiled.reported[:] = [len(sys.modules)]
+        facts = module_facts(compiled.context.imports, compiled.context.code_dir)
+        return tuple(dataclasses.asdict(fact) for fact in facts)
 
     def leave(self) -> None:
         """Give ``sys.path``, ``sys.modules`` and matplotlib back as they were before the first task."""
@@ -146,16 +157,6 @@ class Bench:
         sys.modules.update(self._outside)
         sys.path[:] = self._base_path
         self._active = None
-
-    def _save_log(
-        self, context: SegmentContext, call: TaskCall, error: BaseException | None, fields: dict[str, Any]
-    ) -> BaseException | None:
-        try:
-            self._capture.save(os.path.join(context.log_dir, f"{call.id}.log"))
-        except OSError as raised:
-            error = error or raised
-            fields["error"] = fields.get("error") or f"the task's log can't be written: {raised}"
-        return error
 
     def _enter(self, context: SegmentContext) -> Compiled:
         """Make a segment the one whose modules and paths are in force."""
@@ -195,7 +196,7 @@ class Bench:
 
 
 def run_batch(
-    bench: Bench, batch: Batch, report: Callable[[TaskResult | None, int | None], None]
+    bench: Bench, batch: Batch, report: Callable[[TaskResult | None, int | None], bool | None]
 ) -> tuple[int, ...]:
     """Run the tasks of a batch until its patience ends.
 
@@ -206,7 +207,8 @@ def run_batch(
     batch
         The tasks.
     report
-        Called before each task and after the last, with the result of the one before and the id of the next.
+        Called before each task and after the last, with the result of the one before and the id of the next. If it
+        gives true, nothing more begins.
 
     Returns
     -------
@@ -219,7 +221,8 @@ def run_batch(
         if place and time.monotonic() > end:
             report(result, None)
             return tuple(left.id for left in batch.calls[place:])
-        report(result, call.id)
+        if report(result, call.id):
+            return tuple(left.id for left in batch.calls[place:])
         begun = time.time()
         try:
             result, _ = bench.run(batch.context, call)
@@ -234,10 +237,15 @@ def run_batch(
 def error_text(error: BaseException) -> str:
     """The traceback of an error as text, beginning with the user's own frames."""
     text = "".join(traceback.format_exception(type(error), error, user_frames(error)))
-    if len(text) > _ERROR_LENGTH:
-        half = _ERROR_LENGTH // 2
+    half = (_ERROR_LENGTH if _told[0] < _ERRORS_IN_FULL else _SHORT_ERROR) // 2
+    if len(text) > 2 * half:
         text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+    _told[0] += len(text)
     return without_surrogates(text)
+
+
+#: Characters of errors that this process has told.
+_told = [0]
 
 
 def user_frames(error: BaseException) -> types.TracebackType | None:
@@ -246,16 +254,6 @@ def user_frames(error: BaseException) -> types.TracebackType | None:
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
     return frames
-
-
-def _execute(code: types.CodeType, module: types.ModuleType) -> None:
-    process = os.getpid()
-    try:
-        with AsMain(module):
-            exec(code, vars(module))
-    finally:
-        if os.getpid() != process:
-            _end_fork()
 
 
 def _end_fork() -> None:
@@ -284,25 +282,26 @@ def _compile_file(filename: str, data: bytes) -> types.CodeType:
     return compile(data, filename, "exec", dont_inherit=True)
 
 
-def _looked(environment: EnvironmentBase) -> bool:
-    return bool(environment._asked_parents or environment._asked_ancestors or environment._asked_everything)
+def _after_exit(
+    raised: SystemExit, environment: EnvironmentBase | None, logger: logging.Logger
+) -> tuple[Packed, BaseException | None]:
+    """What comes of a script that called ``sys.exit``: with no status, or 0, it has simply ended."""
+    if raised.code in (None, 0) and environment is not None:
+        try:
+            return _pack_output(environment, logger), None
+        except OutputError as refused:
+            return _NO_OUTPUT, refused
+    error = TaskError(f"the segment called sys.exit({raised.code!r})")
+    error.__cause__ = raised
+    return _NO_OUTPUT, error
 
 
-def _output_after_exit(
-    environment: EnvironmentBase, logger: logging.Logger
-) -> tuple[dict[str, Any], BaseException | None]:
-    try:
-        return _pack_output(environment, logger), None
-    except OutputError as raised:
-        return {}, raised
-
-
-def _pack_output(environment: EnvironmentBase, logger: logging.Logger) -> dict[str, Any]:
+def _pack_output(environment: EnvironmentBase, logger: logging.Logger) -> Packed:
     output, warnings = environment._output()
     for warning in warnings:
         logger.warning(warning)
     if output is None:
-        return {}
+        return _NO_OUTPUT
     blobs, digests, texts = [], [], []
     for position, value in enumerate(output):
         blobs.append(pickle_output(value, position))
@@ -311,24 +310,4 @@ def _pack_output(environment: EnvironmentBase, logger: logging.Logger) -> dict[s
         except FingerprintError as error:
             raise OutputError(f"element {position} of the output can't be told from others: {error}") from error
         texts.append(value_text(value))
-    return {"output": msgpack.packb(blobs), "digests": b"".join(digests), "texts": msgpack.packb(texts)}
-
-
-class _Messages(logging.Handler):
-    """Keeps the messages of a task for the run's log, and writes them to the task's own."""
-
-    def __init__(self, capture: Capture) -> None:
-        super().__init__()
-        self._capture = capture
-        self.records: list[LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = _LINE.format(record) + "\n"
-        except Exception:  # a slip in a message must not fail the task
-            self.handleError(record)
-            return
-        if len(self.records) < _MESSAGES:
-            message = without_surrogates(record.getMessage())
-            self.records.append(LogRecord(record.created, record.levelno, message))
-        self._capture.write(line)
+    return _pack(blobs), b"".join(digests), _pack(texts)

@@ -1,4 +1,4 @@
-"""The command ``pipeutils``: new pipelines, users, and the database made anew."""
+"""The command ``pipeutils``: new pipelines, users, how a pipeline stands, and what to do when something is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import resources
 
-from pipelet.cli import run
+from pipelet.cli import check, replay, run, status
 from pipelet.errors import AccountError, PipeletError
 
 PROGRAM = "pipeutils"
@@ -24,7 +24,7 @@ examples:
   pipeutils -a ada -l 2 .sqlstatus  let ada read and change this pipeline in the web page
   pipeutils -d ada .sqlstatus       remove ada
   pipeutils -r . .sqlstatus         make the database .sqlstatus anew from the data below .
-"""
+""" + check.EXAMPLES + status.EXAMPLES + replay.EXAMPLES
 
 
 class CreateError(PipeletError):
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
     result = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Make a new pipeline, manage who may see one in the web page, or rebuild its database.",
+        description="Make a new pipeline, show how one stands, manage who may see it in the web page, and mend it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "-l", "--level", type=int, choices=(1, 2), help="with -a: 1 may read, 2 may also delete and tag"
     )
+    for verb in (check, status, replay):
+        verb.add_options(result, what)
     result.add_argument("sqlfile", metavar="SQLFILE", nargs="?", help="the database, usually PREFIX/.sqlstatus")
     return result
 
@@ -67,6 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser()
     given = options.parse_args(arguments)
+    problem = replay.misused(given) or check.misused(given) or status.misused(given)
+    if problem is not None:
+        options.error(problem)
+    if given.replay is not None:
+        return run(PROGRAM, lambda: replay.replay(PROGRAM, given))
     if given.create is not None:
         if given.sqlfile is not None:
             options.error("-c takes no SQLFILE")
@@ -80,6 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _do(given: argparse.Namespace) -> int:
+    if given.check is not None:
+        return check.run(given.check, given.sqlfile, given.repair)
+    if given.status:
+        return status.run(given.sqlfile, given.watch)
     if given.create is not None:
         create(given.create)
     elif given.add_user is not None:

@@ -32,6 +32,7 @@ _UNKNOWN: Final = b"o" + bytes(_SIZE)
 #: Every digest starts from these, so that a value, a combination and another version never share one.
 _VALUE_SALT: Final = b"value %d:" % VALUE_VERSION
 _COMBINE_SALT: Final = b"combination %d:" % VALUE_VERSION
+_VALUE_HASHER: Final = blake2b(_VALUE_SALT, digest_size=_SIZE)
 
 _NAN: Final = struct.pack("<d", float("nan"))
 _pack_float = struct.Struct("<d").pack
@@ -55,11 +56,17 @@ def value_digest(obj: object) -> bytes:
     FingerprintError
         A part of the object has no canonical encoding; the message names that part.
     """
-    try:
-        code = _fast(obj, _FAST_DEPTH)
-    except _NotFast:
-        code = _Walk().code(obj)
-    return blake2b(_VALUE_SALT + code, digest_size=_SIZE).digest()
+    coder = _LEAVES.get(type(obj))
+    if coder is not None:
+        code = coder(obj)
+    else:
+        try:
+            code = _fast(obj, _FAST_DEPTH)
+        except _NotFast:
+            code = _Walk().code(obj)
+    hasher = _VALUE_HASHER.copy()
+    hasher.update(code)
+    return hasher.digest()
 
 
 def combine(digests: Iterable[bytes], salt: bytes = b"") -> bytes:
@@ -111,7 +118,8 @@ def _str_code(value: str) -> bytes:
 
 
 def _int_code(value: int) -> bytes:
-    return _shortened(b"i%x;" % value)
+    code = b"i%x;" % value
+    return code if len(code) <= _LONGEST else _shortened(code)
 
 
 _LEAVES: dict[type, Callable[[Any], bytes]] = {
@@ -175,10 +183,12 @@ def _fast(obj: Any, depth: int) -> bytes:
     if not depth:
         raise _NotFast
     depth -= 1
-    if kind is tuple:
-        return _assembled(b"t", Form.ORDERED, [_fast(item, depth) for item in obj])
-    if kind is list:
-        return _assembled(b"l", Form.ORDERED, [_fast(item, depth) for item in obj])
+    if kind is tuple or kind is list:
+        codes = []
+        for item in obj:
+            coder = _LEAVES.get(type(item))
+            codes.append(_fast(item, depth) if coder is None else coder(item))
+        return _shortened(b"%b%d:%b" % (b"t" if kind is tuple else b"l", len(codes), b"".join(codes)))
     if kind is dict:
         return _assembled(b"m", Form.PAIRS, [_fast(part, depth) for pair in obj.items() for part in pair])
     if kind is set or kind is frozenset:

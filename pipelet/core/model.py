@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain
+from typing import NamedTuple, overload
 
 
 class Status(enum.IntEnum):
@@ -38,6 +40,127 @@ class Element(NamedTuple):
     blob: bytes  #: the pickled object
 
 
+#: Length of a digest.
+DIGEST = 16
+#: So many elements are fetched at once, and so many such pieces are kept.
+_PIECE, _PIECES = 1024, 32
+
+
+class Digests(Sequence[bytes]):
+    """Digests one after the other in one column."""
+
+    def __init__(self, column: bytes) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column) // DIGEST
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
+        column = self._column
+        if isinstance(place, slice):
+            return [column[DIGEST * at : DIGEST * (at + 1)] for at in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return column[DIGEST * place : DIGEST * (place + 1)]
+
+    def __iter__(self) -> Iterator[bytes]:
+        column = self._column
+        return (column[at : at + DIGEST] for at in range(0, len(column), DIGEST))
+
+
+class Elements(Sequence[Element]):
+    """An output as columns: 24 bytes for each element, and the rest of it only where somebody looks.
+
+    Parameters
+    ----------
+    tasks
+        For each element the task that gave it.
+    digests
+        The digests one after the other.
+    fetch
+        Gives the elements from one place to another.
+    """
+
+    def __init__(self, tasks: array[int], digests: bytes, fetch: Callable[[int, int], Sequence[Element]]) -> None:
+        self.tasks = tasks
+        self.digests = Digests(digests)
+        self._fetch = fetch
+        self._pieces: dict[int, Sequence[Element]] = {}
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    @overload
+    def __getitem__(self, place: int) -> Element: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Element]: ...
+
+    def __getitem__(self, place: int | slice) -> Element | Sequence[Element]:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            first = start // _PIECE
+            pieces = [self._piece(number) for number in range(first, -(-stop // _PIECE))]
+            joined = pieces[0] if len(pieces) == 1 else list(chain.from_iterable(pieces))
+            return joined[start - first * _PIECE : stop - first * _PIECE : step]
+        number, within = divmod(place, _PIECE)
+        if not 0 <= place < len(self.tasks):
+            raise IndexError(place)
+        return self._piece(number)[within]
+
+    def __iter__(self) -> Iterator[Element]:
+        for start in range(0, len(self), _PIECE):
+            yield from self._piece(start // _PIECE)
+
+    def _piece(self, number: int) -> Sequence[Element]:
+        piece = self._pieces.get(number)
+        if piece is None:
+            start = number * _PIECE
+            piece = self._fetch(start, min(start + _PIECE, len(self)))
+            while len(self._pieces) >= _PIECES:
+                del self._pieces[next(iter(self._pieces))]
+            self._pieces[number] = piece
+        return piece
+
+
+class Picked(Sequence[Element]):
+    """Some elements of a longer sequence, by their places in it."""
+
+    def __init__(self, elements: Sequence[Element], places: Sequence[int]) -> None:
+        self._elements = elements
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Element: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Element]: ...
+
+    def __getitem__(self, place: int | slice) -> Element | Sequence[Element]:
+        if isinstance(place, slice):
+            return Picked(self._elements, self._places[place])
+        return self._elements[self._places[place]]
+
+    def __iter__(self) -> Iterator[Element]:
+        return map(self._elements.__getitem__, self._places)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (Picked, list, tuple)):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # it compares as a list does, and is no key
+
+
 @dataclass(frozen=True)
 class ParentOutput:
     """What one parent gives to the expansion of a child."""
@@ -56,7 +179,7 @@ class Group(NamedTuple):
 
     value: object
     #: For each parent in order: its elements in the class, one for each producing task and position.
-    members: tuple[tuple[Element, ...], ...]
+    members: tuple[Sequence[Element], ...]
 
 
 class Wanted(NamedTuple):

@@ -1,33 +1,32 @@
 """From the outputs of the parents to the inputs of a child.
 
 Whatever the kind of a directive, each parent is first brought into the form of a `Source`, and an input is named by a
-combination: one index for each source, ``None`` where a ``union`` takes the input from another parent.
+combination: one index for each source, ``None`` where a ``union`` takes the input from another parent. The inputs
+themselves are made where somebody looks at them: a million of them are a million only on demand.
 """
 
 from __future__ import annotations
 
 import ast
 import reprlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from typing import Any
 
 from pipelet.core.conditions import select
 from pipelet.core.directives import Multiplex
 from pipelet.core.expressions import Expression, from_tree, parse_expression
-from pipelet.core.fingerprint import combine, value_digest
+from pipelet.core.fingerprint import value_digest
 from pipelet.core.guarded import guard
-from pipelet.core.model import Element, Group, ParentOutput, Wanted
+from pipelet.core.inputs import Alone, Classes, Combination, Combined, Diagonal, EachAlone, Inputs, Rectangle
+from pipelet.core.model import Element, ParentOutput
 from pipelet.core.sources import Source, distinct, zipped_rows
-from pipelet.core.text import join_texts, value_text
 from pipelet.errors import ExpansionError, FingerprintError
 
 Load = Callable[[Element], object]
 Warn = Callable[[str], None]
-Combination = tuple["int | None", ...]
 
-
-def expand(segment: str, parents: Sequence[ParentOutput], directive: Multiplex, load: Load, warn: Warn) -> list[Wanted]:
+def expand(segment: str, parents: Sequence[ParentOutput], directive: Multiplex, load: Load, warn: Warn) -> Inputs:
     """Make the inputs of a segment from its parents' outputs.
 
     Parameters
@@ -45,9 +44,9 @@ def expand(segment: str, parents: Sequence[ParentOutput], directive: Multiplex, 
 
     Returns
     -------
-    list of Wanted
-        In the order of a nested loop over the parents, the first one slowest. Equal inputs are there once, with all the
-        tasks that gave them.
+    Inputs
+        A sequence of `pipelet.core.model.Wanted`, in the order of a nested loop over the parents, the first one
+        slowest. Equal inputs are there once, with all the tasks that gave them. What can fail has been evaluated.
 
     Raises
     ------
@@ -63,9 +62,11 @@ def expand(segment: str, parents: Sequence[ParentOutput], directive: Multiplex, 
     chosen = _choose(context, directive)
     if directive.group_by is not None:
         return _grouped(_Clause("group_by", directive.group_by, context), chosen)
-    if directive.kind == "union":
-        return [_of_one(sources, combination) for combination in chosen.combinations]
-    return _of_all(sources, chosen.combinations)
+    combinations = chosen.combinations
+    if isinstance(combinations, Diagonal) and len(sources) == 1 and not sources[0].silent:
+        return Alone(sources[0])
+    listed = combinations if isinstance(combinations, Sequence) else list(combinations)
+    return Combined(sources, listed, one_of=directive.kind == "union")
 
 
 # ---- expressions
@@ -181,32 +182,26 @@ class _Chosen:
 
 def _choose(context: _Context, directive: Multiplex) -> _Chosen:
     sources = context.sources
-    sizes = [len(source.elements) for source in sources]
+    sizes = [len(source) for source in sources]
     clause = None if directive.where is None else _Clause("where", directive.where, context)
     if directive.kind == "cross_prod" and len(sources) > 1:
         return _of_product(clause, context, sizes)
-    combinations: Iterator[Combination]
-    if directive.kind == "union":
-        width = len(sources)
-        combinations = (
-            tuple([index if at == place else None for place in range(width)])
-            for at, size in enumerate(sizes)
-            for index in range(size)
-        )
-    else:
-        combinations = ((index,) * len(sources) for index in range(sizes[0]))
+    combinations: Sequence[Combination]
+    combinations = EachAlone(sizes) if directive.kind == "union" else Diagonal(len(sources), sizes[0])
     return _Chosen(combinations if clause is None else _filtered(clause, combinations))
 
 
 def _of_product(clause: _Clause | None, context: _Context, sizes: Sequence[int]) -> _Chosen:
     ranges = [range(size) for size in sizes]
     if clause is None or not all(sizes):
-        return _Chosen(product(*ranges), ranges)
+        return _Chosen(Rectangle(ranges), ranges)
     selection = select(clause.expression.tree, context.names, sizes, context.object)
     if selection.rest is not None:
         rest = from_tree(selection.rest, clause.text)
         return _Chosen(_filtered(clause, selection.combinations, rest))
-    return _Chosen(selection.combinations, selection.alive if selection.whole else None)
+    if selection.whole:
+        return _Chosen(Rectangle(selection.alive), selection.alive)
+    return _Chosen(selection.combinations)
 
 
 def _filtered(
@@ -225,55 +220,22 @@ def _filtered(
             yield combination
 
 
-# ---- inputs
-
-
-def _of_all(sources: Sequence[Source], combinations: Iterable[Combination]) -> list[Wanted]:
-    """Make inputs that have an element of each parent."""
-    if len(sources) == 1:
-        elements, tasks = sources[0].elements, sources[0].tasks
-        own = (index for (index,) in combinations if index is not None)
-        return [Wanted(elements[at].digest, elements[at].text, (elements[at],), (tasks[at],)) for at in own]
-    columns = [(source.elements, source.tasks) for source in sources]
-    wanted = []
-    for combination in combinations:
-        pairs = [(column, at) for column, at in zip(columns, combination, strict=True) if at is not None]
-        chosen = tuple([column[0][at] for column, at in pairs])
-        digest = combine([element.digest for element in chosen])
-        text = join_texts([element.text for element in chosen])
-        wanted.append(Wanted(digest, text, chosen, tuple([column[1][at] for column, at in pairs])))
-    return wanted
-
-
-def _of_one(sources: Sequence[Source], combination: Combination) -> Wanted:
-    """Make an input that comes from one parent."""
-    elements: list[Element | None] = [None] * len(sources)
-    tasks: list[tuple[int, ...]] = [()] * len(sources)
-    at, index = next((at, index) for at, index in enumerate(combination) if index is not None)
-    element = elements[at] = sources[at].elements[index]
-    tasks[at] = sources[at].tasks[index]
-    digest = combine([element.digest], salt=sources[at].name.encode())
-    return Wanted(digest, element.text, tuple(elements), tuple(tasks))
-
-
 # ---- group_by
 
-#: The combinations of each class, in the order of their first ones.
-Classes = dict[object, list[Combination]]
 
-
-def _grouped(clause: _Clause, chosen: _Chosen) -> list[Wanted]:
+def _grouped(clause: _Clause, chosen: _Chosen) -> Inputs:
     rectangle = chosen.rectangle
     by_one = None if rectangle is None else _classes_by_one(clause, rectangle)
     if by_one is None or rectangle is None:
-        return _of_classes(clause, _classes(clause, chosen.combinations), {})
+        return _merged(clause, _classes(clause, chosen.combinations), None, {})
     classes, only = by_one
     whole = {at: indices for at, indices in enumerate(rectangle) if at != only}
-    return _of_classes(clause, classes, whole)
+    return _merged(clause, classes, only, whole)
 
 
-def _classes(clause: _Clause, combinations: Iterable[Combination]) -> Classes:
-    classes: Classes = {}
+def _classes(clause: _Clause, combinations: Iterable[Combination]) -> dict[object, list[Combination]]:
+    """The combinations of each class, in the order of their first ones."""
+    classes: dict[object, list[Combination]] = {}
     for combination in combinations:
         try:
             value = clause.evaluate(combination)
@@ -292,56 +254,69 @@ def _classes(clause: _Clause, combinations: Iterable[Combination]) -> Classes:
     return classes
 
 
-def _classes_by_one(clause: _Clause, rectangle: Sequence[Sequence[int]]) -> tuple[Classes, int | None] | None:
+def _classes_by_one(
+    clause: _Clause, rectangle: Sequence[Sequence[int]]
+) -> tuple[dict[object, list[int]], int | None] | None:
     """Find the classes without running through the product, if the expression looks at one parent or none.
 
-    Returns the classes, each with combinations for the elements of that parent only, and its place; ``None`` when the
-    product must be run through.
+    Returns the classes, each with the indices of the elements of that parent, and its place; ``None`` when the product
+    must be run through.
     """
     context = clause.context
     guarded = guard(clause.expression.tree, context.names)
     if guarded is None or len(guarded.names) > 1 or not all(rectangle):
         return None
-    first = tuple([indices[0] for indices in rectangle])
     try:
         if not guarded.names:
-            return {guarded.evaluate({}): [first]}, None
+            return {guarded.evaluate({}): []}, None
         (name,) = guarded.names
         only = context.names.index(name)
         values = guarded.column(name, [context.object(only, index) for index in rectangle[only]])
-        classes: Classes = {}
+        classes: dict[object, list[int]] = {}
         for index, value in zip(rectangle[only], values, strict=True):
-            classes.setdefault(value, []).append((*first[:only], index, *first[only + 1 :]))
+            found = classes.get(value)
+            if found is None:
+                classes[value] = [index]
+            else:
+                found.append(index)
         return classes, only
     except Exception:
         # The run through the product meets it again and reports it, or excuses it.
         return None
 
 
-def _of_classes(clause: _Clause, classes: Classes, whole: dict[int, Sequence[int]]) -> list[Wanted]:
-    """Make one input of each class; of the parents in `whole` each class has all these elements."""
-    merged: dict[bytes, tuple[object, list[Combination]]] = {}
-    for value, combinations in classes.items():
+def _merged(
+    clause: _Clause,
+    classes: dict[object, list[int]] | dict[object, list[Combination]],
+    only: int | None,
+    whole: dict[int, Sequence[int]],
+) -> Inputs:
+    """Make one input of each class, of which the parents in `whole` give all these elements to each.
+
+    The others are named by indices of the parent ``only``, or by combinations.
+    """
+    merged: dict[bytes, tuple[object, list[Any]]] = {}
+    for value, items in classes.items():
         try:
             digest = value_digest(value)
         except FingerprintError as error:
             what = f"gave {_SHORT.repr(value)}, which can't name a class ({error}),"
             advice = "Use a plain value: a number, a text, or a tuple of such."
-            raise clause.failed(combinations[0], what, advice) from error
+            raise clause.failed(_first(clause.context, items, only, whole), what, advice) from error
         # Values that Python holds apart and that are the same in a record: NaN, objects without a comparison.
-        merged.setdefault(digest, (value, []))[1].extend(combinations)
-    sources = clause.context.sources
-    shared = {at: sources[at].members(indices) for at, indices in whole.items()}
-    wanted = []
-    for digest, (value, combinations) in merged.items():
-        parts = [
-            shared[at] if at in shared else source.members(_indices(combinations, at))
-            for at, source in enumerate(sources)
-        ]
-        group = Group(value, tuple([members for members, _ in parts]))
-        wanted.append(Wanted(digest, value_text(value), (), tuple([tasks for _, tasks in parts]), group))
-    return wanted
+        found = merged.get(digest)
+        if found is None:
+            merged[digest] = (value, items)
+        else:
+            found[1].extend(items)
+    return Classes(clause.context.sources, merged, only, whole)
 
 
-def _indices(combinations: Collection[Combination], at: int) -> Iterator[int]:
-    return (index for combination in combinations if (index := combination[at]) is not None)
+def _first(
+    context: _Context, items: Sequence[Any], only: int | None, whole: dict[int, Sequence[int]]
+) -> Combination:
+    """The first combination of a class."""
+    if not whole and only is None:
+        first: Combination = items[0]
+        return first
+    return tuple([items[0] if at == only else whole[at][0] for at in range(len(context.sources))])

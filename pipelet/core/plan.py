@@ -7,16 +7,18 @@ Everything that the decision rests on comes in as arguments. The rules, for one 
 * it is done, but a parent task that it ran with has a newer version, or it looked at its parents and they are others
   now: it runs as a new version (`Action.REPLACE`), unless an older version had exactly the wanted parents, which then
   becomes current again (`Action.REVIVE`);
-* otherwise it is taken from disk (`Action.REUSE`), and its recorded parents follow (`Action.UPDATE`).
+* otherwise it is taken from disk (`Action.REUSE`), and its recorded parents follow (`Action.UPDATE`);
+* one that this run has begun already is left alone until it has ended (`Action.WAIT`), where its parents have changed.
 """
 
 from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pipelet.core.inputs import Inputs, Listed, pieces
 from pipelet.core.model import PHANTOM, Status, Wanted
 from pipelet.core.parents import Parents, encode_parents
 
@@ -31,6 +33,7 @@ class Action(enum.Enum):
     NEW = "runs for the first time"
     REPLACE = "runs as a new version"
     SKIP = "failed before and was set aside"
+    WAIT = "runs at this moment, and is looked at again when it has ended"
 
     @property
     def runs(self) -> bool:
@@ -59,6 +62,14 @@ class Record(NamedTuple):
     parents: str  #: text of its parents (`pipelet.core.parents`)
     asked: Asked | None = None  #: what it looked at beyond its input
     aside: bool = False  #: failed, and not to be tried again
+    place: str | None = None  #: the name of its directory, as in the database
+    text: str = ""  #: its input as part of that name
+    hands: int = 0  #: `QUEUED_NOW` or `RUNNING_NOW` when this run has it in its hands
+    tried: bool = False  #: failed in this run
+
+
+#: This run has queued the task, and no worker has begun it; a worker has it.
+QUEUED_NOW, RUNNING_NOW = 1, 2
 
 
 class Asked(NamedTuple):
@@ -99,7 +110,6 @@ class Decision(NamedTuple):
     """What happens to one wanted task."""
 
     position: int  #: its place among the wanted
-    wanted: Wanted
     action: Action
     task: int  #: the record that is acted on; 0 where a new one is made
     replaces: int  #: the version that is superseded by it, or 0
@@ -113,8 +123,8 @@ class Facts(NamedTuple):
     """What the decision on a segment rests on, beside its wanted inputs."""
 
     parent_names: tuple[str, ...]
-    #: Versions by input digest.
-    records: Mapping[bytes, Sequence[Record]]
+    #: Gives the versions of some inputs, by their digest.
+    records: Callable[[Sequence[bytes]], Mapping[bytes, Sequence[Record]]]
     #: Whether a task has been superseded by a newer version of itself.
     is_superseded: Callable[[int], bool]
     #: ids behind a text of parents.
@@ -134,6 +144,8 @@ class SegmentPlan(NamedTuple):
     ids: list[int]
     decisions: list[Decision]
     task_sets: dict[str, Parents]
+    #: The place of the first of them among the wanted.
+    start: int = 0
 
     def count(self, *actions: Action) -> int:
         """How many decisions are one of these actions."""
@@ -147,8 +159,14 @@ class SegmentPlan(NamedTuple):
     @property
     def reused(self) -> int:
         """How many tasks are taken from disk, for certain."""
-        others = (Action.RERUN, Action.NEW, Action.REPLACE, Action.SKIP)
+        others = (Action.RERUN, Action.NEW, Action.REPLACE, Action.SKIP, Action.WAIT)
         return len(self.ids) - sum(item.action in others or not item.certain for item in self.decisions)
+
+
+#: So many inputs are decided on at once.
+_AT_ONCE = 2000
+#: So many pairs of parents, before and now, are remembered.
+_REMEMBERED = 1000
 
 
 def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
@@ -157,7 +175,7 @@ def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
     Parameters
     ----------
     wanted
-        The inputs, in order (`pipelet.core.multiplex.expand`, or what was pushed).
+        The inputs, in order.
     facts
         What is on record.
 
@@ -167,28 +185,75 @@ def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
         Its ``decisions`` leave out the tasks that are certain to be taken from disk as they are.
     """
     plan = SegmentPlan([], [], {})
+    for piece in decide_in_pieces(Listed(list(wanted)), facts):
+        plan.ids.extend(piece.ids)
+        plan.decisions.extend(piece.decisions)
+        plan.task_sets.update(piece.task_sets)
+    return plan
+
+
+def decide_in_pieces(inputs: Inputs, facts: Facts) -> Iterator[SegmentPlan]:
+    """Do what `decide` does, a few thousand inputs at a time.
+
+    Parameters
+    ----------
+    inputs
+        What `pipelet.core.multiplex.expand` gives, or what was pushed.
+    facts
+        What is on record; asked for each piece when its turn comes.
+
+    Yields
+    ------
+    SegmentPlan
+        The decisions on some inputs; positions count from the very first.
+    """
     named: dict[int, str] = {}
-    wanted = list(wanted)
-    ids, decisions, records = plan.ids, plan.decisions, facts.records
-    for index, item in enumerate(wanted):
-        parents = encode_parents(item.parents, plan.task_sets, named)
-        versions = records.get(item.digest)
+    following: set[tuple[str, str]] = set()
+    for start, keys in pieces(inputs, _AT_ONCE):
+        yield _decide_piece(inputs, start, keys, facts, named, following)
+
+
+def _decide_piece(
+    inputs: Inputs,
+    start: int,
+    keys: Sequence[tuple[bytes, Parents]],
+    facts: Facts,
+    named: dict[int, str],
+    following: set[tuple[str, str]],
+) -> SegmentPlan:
+    plan = SegmentPlan([], [], {}, start)
+    ids, decisions, done, plain = plan.ids, plan.decisions, Status.DONE, inputs.plain
+    records = facts.records([digest for digest, _ in keys])
+    for index, (digest, tasks) in enumerate(keys, start):
+        parents = encode_parents(tasks, plan.task_sets, named)
+        versions = records.get(digest)
         if versions is None:
             ids.append(0)
-            decisions.append(Decision(index, item, Action.NEW, 0, 0, parents, Reason.NEW))
+            decisions.append(Decision(index, Action.NEW, 0, 0, parents, Reason.NEW))
             continue
         first = versions[0]
-        if (
-            first.current
-            and first.status is Status.DONE
-            and first.present
-            and first.parents == parents
-            and first.asked is None
-        ):
+        if first.hands:
             ids.append(first.id)
+            if first.parents != parents:
+                action = Action.UPDATE if first.hands == QUEUED_NOW else Action.WAIT
+                decisions.append(Decision(index, action, first.id, 0, parents))
             continue
-        decision = _choose(index, item, parents, versions, facts)
+        if first.current and first.status is done and first.present and first.asked is None:
+            change = (first.parents, parents)
+            if first.parents == parents:
+                ids.append(first.id)
+                continue
+            if change in following and plain and len(versions) == 1:
+                ids.append(first.id)
+                decisions.append(Decision(index, Action.UPDATE, first.id, 0, parents))
+                continue
+        decision = _choose(index, inputs[index], parents, versions, facts)
         ids.append(decision.task)
+        if decision.action is Action.UPDATE and plain and len(versions) == 1 and first.asked is None:
+            # With plain inputs nobody who did not ask for parents can tell one from another.
+            if len(following) >= _REMEMBERED:
+                following.clear()
+            following.add((first.parents, parents))
         if facts.growing:
             decision = decision._replace(certain=_is_certain(decision, versions))
         if decision.action is not Action.REUSE or not decision.certain:
@@ -211,21 +276,24 @@ def _choose(index: int, item: Wanted, parents: str, versions: Sequence[Record], 
     stale = None if current is None else stale_reason(current, item, parents, facts)
     if current is not None and stale is None and current.status is Status.DONE and current.present:
         action = Action.REUSE if current.parents == parents else Action.UPDATE
-        return Decision(index, item, action, current.id, 0, parents)
+        return Decision(index, action, current.id, 0, parents)
     replaces = 0 if current is None else current.id
     for record in sorted(versions, key=lambda version: -version.id):
         if record is not current and _serves(record, item, parents, facts):
-            return Decision(index, item, Action.REVIVE, record.id, replaces, parents)
+            return Decision(index, Action.REVIVE, record.id, replaces, parents)
     if current is None:
-        return Decision(index, item, Action.NEW, 0, 0, parents, Reason.NEW)
+        return Decision(index, Action.NEW, 0, 0, parents, Reason.NEW)
     if current.status is Status.FAILED:
-        action = Action.SKIP if current.aside else Action.RERUN
-        return Decision(index, item, action, current.id, 0, parents, Reason.FAILED)
+        # What it looked at may be what it failed for; nothing else can change its end.
+        if not current.aside and not (current.tried and stale is None):
+            return Decision(index, Action.RERUN, current.id, 0, parents, Reason.FAILED)
+        reason = Reason.FAILED if current.parents == parents else Reason.PARENTS
+        return Decision(index, Action.SKIP, current.id, 0, parents, reason)
     if current.status is not Status.DONE:
-        return Decision(index, item, Action.RERUN, current.id, 0, parents, Reason.INTERRUPTED)
+        return Decision(index, Action.RERUN, current.id, 0, parents, Reason.INTERRUPTED)
     if stale is not None:
-        return Decision(index, item, Action.REPLACE, 0, current.id, parents, stale)
-    return Decision(index, item, Action.RERUN, current.id, 0, parents, Reason.MISSING)
+        return Decision(index, Action.REPLACE, 0, current.id, parents, stale)
+    return Decision(index, Action.RERUN, current.id, 0, parents, Reason.MISSING)
 
 
 def _serves(record: Record, item: Wanted, parents: str, facts: Facts) -> bool:

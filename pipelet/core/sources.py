@@ -5,10 +5,9 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from pipelet.core.fingerprint import value_digest
-from pipelet.core.model import PHANTOM, Element, ParentOutput
+from pipelet.core.model import PHANTOM, Element, Elements, ParentOutput, Picked
 from pipelet.errors import ExpansionError
 
 #: What a child sees of a parent whose tasks set no particular output.
@@ -21,45 +20,62 @@ class Source:
 
     name: str
     silent: bool
-    #: The output as it is.
+    #: The output as it is; for each place in it the task that gave the element.
     raw: Sequence[Element]
-    #: For each index the element that stands for it.
+    givers: Sequence[int]
+    #: For each index the element that stands for it, and its digest.
     elements: Sequence[Element]
+    digests: Sequence[bytes]
     #: For each index the place of its element in `raw`, and the places of further ones.
     places: Sequence[int]
     further: dict[int, list[int]]
     #: The tasks of a silent parent.
     all_tasks: tuple[int, ...] = ()
 
-    @cached_property
-    def tasks(self) -> list[tuple[int, ...]]:
-        """For each index the tasks that gave its elements."""
-        if self.silent:
-            return [self.all_tasks] * len(self.elements)
-        tasks: list[tuple[int, ...]] = [(element.task,) for element in self.elements]
-        for index, places in self.further.items():
-            tasks[index] = tuple(sorted({*tasks[index], *(self.raw[place].task for place in places)}))
-        return tasks
+    def __len__(self) -> int:
+        return len(self.places)
 
-    def members(self, indices: Iterable[int]) -> tuple[tuple[Element, ...], tuple[int, ...]]:
+    def tasks(self, index: int) -> tuple[int, ...]:
+        """Return the tasks that gave the elements of an index, sorted."""
+        if self.silent:
+            return self.all_tasks
+        further = self.further.get(index) if self.further else None
+        if further is None:
+            return (self.givers[self.places[index]],)
+        return tuple(sorted({self.givers[place] for place in (self.places[index], *further)}))
+
+    def members(self, indices: Iterable[int]) -> tuple[Sequence[Element], tuple[int, ...]]:
         """Return the elements of the output that these indices stand for, equal ones kept, and their tasks."""
+        if self.silent:
+            found = (NONE_ELEMENT,) if any(True for _ in indices) else ()
+            return found, self.all_tasks if found else ()
+        if isinstance(indices, range) and not self.further and indices == range(len(self.raw)):
+            # Its own list: a class that holds everything must not hold it twice.
+            return self.raw, tuple(sorted(set(self.givers)))
         indices = set(indices)
-        if len(indices) == 1 and not self.further and not self.silent:
+        if len(indices) == 1 and not self.further:
             # By far the most frequent case when nearly each element is a class of its own.
             (index,) = indices
-            return (self.elements[index],), self.tasks[index]
+            return (self.elements[index],), self.tasks(index)
         places = {self.places[index] for index in indices}
         for index in indices & self.further.keys():
             places.update(self.further[index])
-        found = tuple([self.raw[place] for place in sorted(places)])
-        if self.silent:
-            return found, self.all_tasks if found else ()
-        return found, tuple(sorted({element.task for element in found}))
+        ordered = sorted(places)
+        return Picked(self.raw, ordered), tuple(sorted({self.givers[place] for place in ordered}))
 
 
 def _silent(parent: ParentOutput, length: int) -> Source:
     tasks = tuple(sorted(set(parent.tasks)))
-    return Source(parent.name, True, [NONE_ELEMENT], [NONE_ELEMENT] * length, [0] * length, {}, tasks)
+    elements = [NONE_ELEMENT] * length
+    digests = [NONE_ELEMENT.digest] * length
+    return Source(parent.name, True, [NONE_ELEMENT], [PHANTOM], elements, digests, [0] * length, {}, tasks)
+
+
+def _columns(elements: Sequence[Element]) -> tuple[Sequence[bytes], Sequence[int]]:
+    """The digest of each element, and the task that gave it."""
+    if isinstance(elements, Elements):
+        return elements.digests, elements.tasks
+    return [element.digest for element in elements], [element.task for element in elements]
 
 
 def distinct(parent: ParentOutput) -> Source:
@@ -77,17 +93,20 @@ def distinct(parent: ParentOutput) -> Source:
     """
     if parent.silent:
         return _silent(parent, 1)
+    raw = parent.elements
+    digests, givers = _columns(raw)
+    if len(set(digests)) == len(digests):
+        return Source(parent.name, False, raw, givers, raw, digests, range(len(digests)), {})
     index_of: dict[bytes, int] = {}
     places: list[int] = []
     further: dict[int, list[int]] = {}
-    for place, element in enumerate(parent.elements):
-        index = index_of.setdefault(element.digest, len(places))
+    for place, digest in enumerate(digests):
+        index = index_of.setdefault(digest, len(places))
         if index == len(places):
             places.append(place)
         else:
             further.setdefault(index, []).append(place)
-    elements = [parent.elements[place] for place in places] if further else parent.elements
-    return Source(parent.name, False, parent.elements, elements, places, further)
+    return Source(parent.name, False, raw, givers, Picked(raw, places), list(index_of), places, further)
 
 
 def zipped_rows(segment: str, parents: Sequence[ParentOutput]) -> list[Source]:
@@ -117,22 +136,25 @@ def zipped_rows(segment: str, parents: Sequence[ParentOutput]) -> list[Source]:
             f"segment {segment!r}: `zip` takes the i-th elements of all outputs together, "
             f"so they must be equally long, but {listed}. Mend the outputs, or use cross_prod with a `where`."
         )
-    loud = [parent for parent in parents if not parent.silent]
+    columns = {parent.name: _columns(parent.elements) for parent in parents if not parent.silent}
     rows: dict[tuple[bytes, ...], int] = {}
     places: list[int] = []
     further: dict[int, list[int]] = {}
-    for place in range(next(iter(lengths.values()), 0)):
-        row = tuple([parent.elements[place].digest for parent in loud])
+    for place, row in enumerate(zip(*[digests for digests, _ in columns.values()], strict=True)):
         index = rows.setdefault(row, len(places))
         if index == len(places):
             places.append(place)
         else:
             further.setdefault(index, []).append(place)
-    if not loud:
+    if not columns:
         return [_silent(parent, 1) for parent in parents]
-    return [
-        _silent(parent, len(places))
-        if parent.silent
-        else Source(parent.name, False, parent.elements, [parent.elements[at] for at in places], places, further)
-        for parent in parents
-    ]
+    sources = []
+    for parent in parents:
+        if parent.silent:
+            sources.append(_silent(parent, len(places)))
+            continue
+        digests, givers = columns[parent.name]
+        own = [digests[at] for at in places]
+        picked = Picked(parent.elements, places)
+        sources.append(Source(parent.name, False, parent.elements, givers, picked, own, places, further))
+    return sources

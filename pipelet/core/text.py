@@ -23,6 +23,12 @@ _COLLECTIONS_DEEP: Final = 1
 #: How many steps are made into an object that holds itself before one gives up.
 _MOST_STEPS: Final = 2000
 
+#: Integers up to here need no second look at their text.
+_SMALL: Final = 1 << 300
+#: Sequences of at most so many things of these types take a shorter way.
+_FEW: Final = 32
+_SIMPLE: Final = frozenset({str, int, float, bool})
+
 _UNWANTED = re.compile(r"[^\w+=,-]")
 _PLAIN = re.compile(r"[A-Za-z0-9_+=,-]{0,120}")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -44,6 +50,12 @@ def value_text(obj: object) -> str:
     """
     if type(obj) is str:
         return _cleaned(obj)
+    if type(obj) is int and -_SMALL < obj < _SMALL:
+        return str(obj)
+    if (type(obj) is tuple or type(obj) is list) and len(obj) <= _FEW and _SIMPLE.issuperset(map(type, obj)):
+        text = "_".join(map(_number_text, obj))
+        if len(text) <= LONGEST:
+            return _cleaned(text)
     return _cleaned(_text(obj, _COLLECTIONS_DEEP))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import tempfile
 import types
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pipelet.codefiles import find_hook
@@ -36,6 +37,8 @@ class EnvironmentBase:
     """
 
     _functions: ClassVar[tuple[str, ...]] = ()
+    #: Gives all the functions of an environment at once, which is quicker than one by one.
+    _bound: ClassVar[Callable[[Any], tuple[Any, ...]]]
 
     def __init__(
         self,
@@ -58,7 +61,12 @@ class EnvironmentBase:
         self._seg_input = self._load_input()
 
     def __init_subclass__(cls) -> None:
+        cls._prepare()
+
+    @classmethod
+    def _prepare(cls) -> None:
         cls._functions = public_methods(cls)
+        cls._bound = operator.attrgetter(*cls._functions)
 
     # --- the namespace -------------------------------------------------------------------------------------------
 
@@ -66,7 +74,7 @@ class EnvironmentBase:
         """The main module in whose namespace the segment's script runs."""
         module = types.ModuleType("__main__")
         namespace: Namespace = vars(module)
-        namespace.update((name, getattr(self, name)) for name in self._functions)
+        namespace.update(zip(self._functions, type(self)._bound(self), strict=True))
         namespace["__file__"] = script
         namespace["__builtins__"] = __builtins__
         namespace["seg_input"] = self._seg_input
@@ -98,6 +106,8 @@ class EnvironmentBase:
             return {f"{context.segment}phantom": loads(call.blobs[0])}
         if context.kind == "group_by":
             return loads(call.blobs[0])
+        if len(call.blobs) == 1 and call.blobs[0] is not None:
+            return {context.parents[0]: loads(call.blobs[0])}
         pairs = zip(context.parents, call.blobs, strict=True)
         return {name: loads(blob) for name, blob in pairs if blob is not None}
 
@@ -151,7 +161,7 @@ class EnvironmentBase:
         """
         if isinstance(o, list):
             output = o
-        elif isinstance(o, Iterator):
+        elif hasattr(type(o), "__next__") and isinstance(o, Iterator):
             output = list(o)
         else:
             output = [o]
@@ -179,7 +189,10 @@ class EnvironmentBase:
             This task descends from several tasks of that segment; `glob_parent` finds files in all of them.
         """
         if seg is None or seg == self._context.segment:
-            return os.path.join(self._directory(), basename)
+            directory = self._directory()
+            if type(basename) is str and basename and basename[0] != "/":
+                return f"{directory}/{basename}"  # the ordinary case, and quicker
+            return os.path.join(directory, basename)
         tasks = self._line(seg)
         if len(tasks) != 1:
             raise SeveralTasksError(
@@ -215,8 +228,10 @@ class EnvironmentBase:
         for name in names:
             if name not in self._context.parents:
                 raise InputNameError(self._unknown("parent", name, self._context.parents))
-            tasks = self._line(name)
-            for task in () if name in self._call.absent else tasks:
+            if name in self._call.absent:
+                # The union took this input from another parent, so there is nothing here that could change.
+                continue
+            for task in self._line(name):
                 found.update(self._glob(task, regexp, below_data=task.silent))
         return sorted(found)
 
@@ -317,16 +332,20 @@ class EnvironmentBase:
             self._asked_ancestors[seg] = task_set_name(sorted(task.id for task in tasks))
         return tasks
 
-    def _asked(self) -> Asked:
-        return Asked(
-            tuple(sorted(self._asked_parents)),
-            tuple(sorted(self._asked_ancestors.items())),
-            tuple(sorted(self._asked_everything.items())),
-        )
+    def _traces(self) -> tuple[str | None, str | None, tuple[Parameter, ...]]:
+        """What the task leaves on record beside its output: its place, what it looked at, its parameters."""
+        asked = None
+        if self._asked_parents or self._asked_ancestors or self._asked_everything:
+            asked = Asked(
+                tuple(sorted(self._asked_parents)),
+                tuple(sorted(self._asked_ancestors.items())),
+                tuple(sorted(self._asked_everything.items())),
+            ).to_text()
+        return self._place, asked, tuple(self._parameters.values())
 
     def _unknown(self, what: str, name: str, known: Sequence[str]) -> str:
         names = ", ".join(known) if known else "none"
         return f"segment {self._context.segment!r} has no {what} named {name!r}; known are: {names}"
 
 
-EnvironmentBase._functions = public_methods(EnvironmentBase)
+EnvironmentBase._prepare()

@@ -20,6 +20,8 @@ class AsMain:
         The module.
     """
 
+    __slots__ = ("_module",)
+
     def __init__(self, module: types.ModuleType) -> None:
         self._module = module
 
@@ -29,6 +31,11 @@ class AsMain:
 
     def __exit__(self, *error: Any) -> None:
         sys.modules[_MAIN] = _aside.pop()
+
+
+def is_outside() -> bool:
+    """Whether the main module is the process's own, since no segment runs."""
+    return not _aside
 
 
 def outside() -> AsMain:

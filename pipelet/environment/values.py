@@ -9,11 +9,15 @@ from typing import Any
 
 from pipelet.core.text import without_surrogates
 from pipelet.environment.byvalue import by_value
-from pipelet.environment.mainmodule import outside
+from pipelet.environment.mainmodule import is_outside, outside
 from pipelet.errors import OutputError, ParameterError
 
 #: Length of a value as shown to people.
 _TEXT = 300
+
+
+#: Types whose values hold nothing of the main script, so that their pickles need no second look.
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
 class NotSet(list[Any]):
@@ -28,6 +32,8 @@ def pickle_output(value: object, position: int) -> bytes:
     OutputError
         It can't be pickled; the message names the element.
     """
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, 4)
     try:
         return by_value(value, from_task=True)
     except Exception as error:
@@ -38,6 +44,8 @@ def loads(blob: bytes | None) -> Any:
     """Unpickle, where there is something."""
     if blob is None:
         return None
+    if is_outside():
+        return pickle.loads(blob)
     with outside():
         return pickle.loads(blob)
 

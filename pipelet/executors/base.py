@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import sys
-from collections.abc import Sequence
+import threading
+import time
+import types
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Protocol
 
 from pipelet.capture import TeeCapture
-from pipelet.core.calls import Batch, BatchResult, TaskResult
-from pipelet.worker import Bench
+from pipelet.core.calls import Batch, BatchResult, TaskCall, TaskResult
+from pipelet.core.model import Status
+from pipelet.errors import TaskTimeout
+from pipelet.limits import Limits
+from pipelet.worker import Bench, error_text
+
+#: A task that swallows the error of its timeout gets it again, so often.
+_AGAIN_SECONDS = 1.0
+_NO_LIMITS = Limits()
 
 
 class Executor(Protocol):
@@ -39,6 +53,12 @@ class Executor(Protocol):
 class InlineExecutor:
     """Runs each task in this process, one after the other.
 
+    Parameters
+    ----------
+    limits
+        What a task may take. Only its time is watched, and only in the main thread: that is where Python runs the
+        handlers of signals.
+
     Attributes
     ----------
     error
@@ -47,7 +67,8 @@ class InlineExecutor:
 
     slots = 1
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = _NO_LIMITS) -> None:
+        self._limits = limits
         self._capture = TeeCapture()
         self._bench = Bench(self._capture, interactive=True)
         self._bytecode = sys.dont_write_bytecode
@@ -57,8 +78,13 @@ class InlineExecutor:
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
         """Run the first task of a batch; the others come back as not begun."""
-        with self._capture.streams():
-            result, self.error = self._bench.run(batch.context, batch.calls[0])
+        call, segment, begun = batch.calls[0], batch.context.segment, time.time()
+        try:
+            with self._capture.streams(), _alarm(self._limits.seconds(segment), segment):
+                result, self.error = self._bench.run(batch.context, call)
+        except TaskTimeout as error:
+            # It came while the task was being put away.
+            result, self.error = _failed(call, begun, error), error
         future: Future[BatchResult] = Future()
         future.set_result(BatchResult((result,), tuple(call.id for call in batch.calls[1:])))
         return future
@@ -76,3 +102,49 @@ class InlineExecutor:
         self._bench.leave()
         self._capture.close()
         sys.dont_write_bytecode = self._bytecode
+
+
+def _failed(call: TaskCall, begun: float, error: TaskTimeout) -> TaskResult:
+    place = call.place if os.path.isdir(call.directory) else None
+    return TaskResult(
+        call.id, Status.FAILED, begun, time.time(), socket.gethostname(), os.getpid(), place=place,
+        error=error_text(error),
+    )
+
+
+@contextmanager
+def _alarm(seconds: float | None, segment: str) -> Iterator[None]:
+    """Raise `TaskTimeout` in what runs longer than that."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    over = threading.Event()
+
+    def ring(number: int, frame: types.FrameType | None) -> None:
+        if not over.is_set() and not _debugging():
+            raise TaskTimeout(
+                f"the task had not ended after {seconds:g} s, the limit of segment {segment!r} "
+                "(Pipeline(..., timeout=...))"
+            )
+
+    before = signal.signal(signal.SIGALRM, ring)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
+    begun = time.monotonic()
+    try:
+        try:
+            yield
+        finally:
+            over.set()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
+        if left:
+            # Somebody else's alarm, which goes on.
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), 1e-6), interval)
+
+
+def _debugging() -> bool:
+    """Whether somebody steps through the task: then it may take its time."""
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and isinstance(getattr(sys.gettrace(), "__self__", None), bdb.Bdb)

@@ -7,13 +7,10 @@ So what it has finished is known while a long batch is under way, and also when 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import pickle
 import shutil
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -21,19 +18,22 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple
 
-from pipelet.capture import FileCapture
 from pipelet.core.calls import Batch, BatchResult, TaskResult
 from pipelet.core.model import Status
-from pipelet.errors import LauncherError
+from pipelet.errors import LauncherError, WorkerDied
+from pipelet.executors.family import MARK, Family, memory
+from pipelet.executors.station import LEAK_SIZE, STACK_SIGNAL, Files, Frame, begin, frames, work
+from pipelet.executors.watch import Watch, ask_where, too_large, too_long, words
+from pipelet.executors.wire import BatchPacker
+from pipelet.limits import Limits
 from pipelet.storage import process_start
-from pipelet.worker import Bench, run_batch
 
-_LENGTH = struct.Struct("<Q")
-_PR_SET_PDEATHSIG = 1
 #: So many workers in a row may die before their first task; then the run gives up.
 _START_ATTEMPTS = 3
 #: How long the system may take to tell how a process ended.
 _DEATH_SECONDS = 5.0
+NO_LIMITS = Limits()
+_NOTHING = Frame(None, None, 0.0, 0)
 
 
 class ProcessExecutor:
@@ -45,12 +45,18 @@ class ProcessExecutor:
         How many tasks run at once.
     scratch_dir
         A directory for spools; it exists and is only this run's.
+    limits
+        What a task may take.
     """
 
-    def __init__(self, slots: int, scratch_dir: str) -> None:
+    def __init__(self, slots: int, scratch_dir: str, limits: Limits = NO_LIMITS) -> None:
+        if limits.memory is not None and not os.path.exists("/proc/self/statm"):
+            raise LauncherError("memory=... can't be watched on this system: it has no /proc, as Linux does")
         self.slots = slots
-        self._slots = [_Slot(number, scratch_dir) for number in range(slots)]
+        packer = BatchPacker(scratch_dir)
+        self._slots = [_Slot(number, scratch_dir, limits, packer) for number in range(slots)]
         self._by_future: dict[Future[BatchResult], _Slot] = {}
+        self._watch = Watch([slot.look for slot in self._slots]) if limits.any else None
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
         """Give a batch to a free slot; its worker is started when there is none."""
@@ -71,17 +77,28 @@ class ProcessExecutor:
 
     def close(self, kill: bool = False) -> None:
         """End the workers and what they started."""
+        if self._watch is not None:
+            self._watch.close()
         for slot in self._slots:
             slot.close()
+
+
+class _Verdict(NamedTuple):
+    """Why we end a task."""
+
+    task: int
+    error: str
 
 
 class _Slot:
     """One worker at a time, and its spool."""
 
-    def __init__(self, number: int, scratch_dir: str) -> None:
-        self._scratch_dir = scratch_dir
-        self._spool = os.path.join(scratch_dir, f"slot-{number}.spool")
-        self._printed = os.path.join(scratch_dir, f"slot-{number}.out")
+    def __init__(self, number: int, scratch_dir: str, limits: Limits, packer: BatchPacker) -> None:
+        self._packer = packer
+        path = os.path.join(scratch_dir, f"slot-{number}")
+        self._files = Files(f"{path}.spool", f"{path}.out", f"{path}.stack")
+        self._limits = limits
+        self._mark = ""
         self._lock = threading.Lock()
         self._pool: Any = None
         self._workers: list[Any] = []
@@ -91,8 +108,11 @@ class _Slot:
         self._batch: Batch | None = None
         self._future: Future[BatchResult] | None = None
         self._offset = 0
-        self._running: int | None = None
+        self._told = _NOTHING
+        self._submitted = 0.0
+        self._unread: list[TaskResult] = []
         self._taken: set[int] = set()
+        self._verdict: _Verdict | None = None
         self._failed_starts = 0
 
     @property
@@ -101,19 +121,21 @@ class _Slot:
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
         with self._lock:
-            self._batch, self._running, self._taken, self._offset = batch, None, set(), 0
-            with open(self._spool, "wb"):
+            self._batch, self._told, self._taken, self._offset = batch, _NOTHING, set(), 0
+            self._unread, self._verdict, self._submitted = [], None, time.monotonic()
+            with open(self._files.spool, "wb"):
                 pass
             future = self._future = Future()
         self._start(batch, future)
         return future
 
     def _start(self, batch: Batch, future: Future[BatchResult]) -> None:
+        packed = self._packer.pack(batch)
         try:
-            inner = self._worker().submit(_work, batch)
+            inner = self._worker().submit(work, packed)
         except BrokenExecutor:
             self._drop_pool()
-            inner = self._worker().submit(_work, batch)
+            inner = self._worker().submit(work, packed)
         self._meet_workers()
         inner.add_done_callback(lambda done: self._ended(done, batch, future))
 
@@ -121,7 +143,53 @@ class _Slot:
         """Results that stand in the spool since the last look."""
         with self._lock:
             self._watch_over()
-            return self._read()
+            return self._results()
+
+    def look(self) -> None:
+        """End the task under way if it takes more than it may."""
+        with self._lock:
+            self._meet_workers()
+            batch, future = self._batch, self._future
+            if batch is None or future is None or future.done() or self._verdict is not None or not self._pids:
+                return
+            pid, start = self._pids[0]
+            error = self._excess(batch.context.segment, pid)
+            if error is not None and start is not None and process_start(pid) == start:
+                self._condemn(pid, error)
+
+    def _excess(self, segment: str, pid: int) -> str | None:
+        """What the task under way takes too much of. The spool is read only if that is possible."""
+        now = time.monotonic()
+        if too_long(self._limits, segment, now - self._submitted):
+            self._read()
+            if self._told.running is not None and (error := too_long(self._limits, segment, now - self._told.since)):
+                return error
+        if self._limits.memory is not None and too_large(self._limits, memory(pid)):
+            self._read()
+            # What earlier tasks have left behind is not this one's.
+            size = min(memory(pid), memory(pid, exact=True)) - self._told.memory
+            if self._told.running is not None:
+                return too_large(self._limits, size)
+        return None
+
+    def _condemn(self, pid: int, error: str) -> None:
+        task = self._told.running
+        assert task is not None
+        where = "" if STACK_SIGNAL is None else ask_where(pid, STACK_SIGNAL, self._files.stack)
+        family = Family(pid, self._mark)
+        family.stop()
+        self._read()
+        if self._told.running == task:
+            self._verdict = _Verdict(task, where + error)
+            family.kill()
+            return
+        # It has just ended, perhaps since our signal woke it, and what runs now is another one.
+        family.resume()
+        self._unread = [
+            result._replace(status=Status.FAILED, error=where + error, output=None, digests=None, texts=None)
+            if result.id == task else result
+            for result in self._unread
+        ]
 
     def _meet_workers(self) -> None:
         pool = self._pool
@@ -158,10 +226,13 @@ class _Slot:
         from loky.process_executor import ProcessPoolExecutor
 
         if self._pool is None:
+            self._mark = os.urandom(8).hex()
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
-                initializer=_begin,
-                initargs=(self._spool, self._printed, os.getpid(), tuple(sys.path)),
+                initializer=begin,
+                initargs=(self._files, os.getpid(), tuple(sys.path), self._limits.memory),
+                # A limit that depends on which packages are installed would surprise.
+                env={MARK: self._mark, LEAK_SIZE: "1e18"},
             )
         return self._pool
 
@@ -171,13 +242,18 @@ class _Slot:
         if pool is not None:
             pool.shutdown(wait=False)
 
-    def _read(self) -> list[TaskResult]:
-        results = []
-        for result, running in _frames(self._spool, self):
-            self._running = running
-            if result is not None:
-                results.append(result)
-                self._taken.add(result.id)
+    def _read(self) -> None:
+        """Read what is new in the spool."""
+        for frame, end in frames(self._files.spool, self._offset):
+            self._told, self._offset = frame, end
+            if frame.result is not None:
+                self._unread.append(frame.result)
+                self._taken.add(frame.result.id)
+
+    def _results(self) -> list[TaskResult]:
+        """The results that were not handed over yet."""
+        self._read()
+        results, self._unread = self._unread, []
         return results
 
     def _ended(self, inner: Any, batch: Batch, future: Future[BatchResult]) -> None:
@@ -193,7 +269,9 @@ class _Slot:
         else:
             self._failed_starts = 0
             with self._lock:
-                results = [*self._read(), *kept]
+                results = [*self._results(), *kept]
+            if self._limits.memory is not None and self._told.memory > self._limits.memory:
+                self._drop_pool()
             future.set_result(BatchResult(tuple(results), left))
 
     def _bury(self, batch: Batch, future: Future[BatchResult]) -> None:
@@ -202,17 +280,20 @@ class _Slot:
         If we ended it ourselves, that task did not fail: it was stopped.
         """
         # Of a worker that we end ourselves the cause is known, and it may not even be dead yet.
-        death = "" if self._closed else _cause_of_death(self._workers)
+        death = "" if self._closed or self._verdict else _cause_of_death(self._workers)
         # The pool belongs to the thread that calls this; it is replaced at the next batch.
         self._pool = None
         _kill_groups(self._pids)
         with self._lock:
-            results = self._read()
-            running = self._running
-        if self._closed:
+            results = self._results()
+            running = self._told.running
+        if self._verdict is not None:
+            results.append(self._failed(batch, *self._verdict))
+            self._failed_starts = 0
+        elif self._closed:
             self._failed_starts = 0
         elif running is not None and running not in self._taken:
-            results.append(self._failed(batch, running, death))
+            results.append(self._failed(batch, running, words(WorkerDied, f"the process that ran this task {death}")))
             self._failed_starts = 0
         else:
             self._failed_starts += 1
@@ -222,37 +303,19 @@ class _Slot:
         ended = {result.id for result in results} | self._taken
         future.set_result(BatchResult(tuple(results), tuple(call.id for call in batch.calls if call.id not in ended)))
 
-    def _failed(self, batch: Batch, task: int, death: str) -> TaskResult:
+    def _failed(self, batch: Batch, task: int, error: str) -> TaskResult:
         log = os.path.join(batch.context.log_dir, f"{task}.log")
         with contextlib.suppress(OSError):
-            if os.path.getsize(self._printed):
+            if os.path.getsize(self._files.printed):
                 os.makedirs(os.path.dirname(log), exist_ok=True)
-                shutil.copyfile(self._printed, log)
-        begun = os.path.getmtime(self._spool)
+                shutil.copyfile(self._files.printed, log)
+        ended = time.time()
+        begun = ended - (time.monotonic() - self._told.since)
         call = next(call for call in batch.calls if call.id == task)
         place = call.place if os.path.isdir(call.directory) else None
         return TaskResult(
-            task, Status.FAILED, begun, time.time(), socket.gethostname(), 0, place=place,
-            error=f"pipelet.errors.WorkerDied: the process that ran this task {death}\n",
+            task, Status.FAILED, begun, ended, socket.gethostname(), 0, place=place, error=error,
         )
-
-
-def _frames(path: str, slot: _Slot) -> list[tuple[TaskResult | None, int | None]]:
-    """Whole frames of a spool from the slot's offset on, which moves along."""
-    frames = []
-    with open(path, "rb") as spool:
-        spool.seek(slot._offset)
-        data = spool.read()
-    start = 0
-    while len(data) - start >= _LENGTH.size:
-        (length,) = _LENGTH.unpack_from(data, start)
-        end = start + _LENGTH.size + length
-        if end > len(data):
-            break
-        frames.append(pickle.loads(data[start + _LENGTH.size : end]))
-        start = end
-    slot._offset += start
-    return frames
 
 
 def _cause_of_death(workers: Sequence[Any]) -> str:
@@ -280,71 +343,3 @@ def _kill_groups(pids: Sequence[tuple[int, float | None]]) -> None:
         if start is not None and process_start(pid) == start:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-
-
-# --- in the worker -----------------------------------------------------------------------------------------------
-
-
-class _Station(NamedTuple):
-    bench: Bench
-    spool: int
-    kept: list[TaskResult]
-
-
-_STATIONS: list[_Station] = []
-
-
-def _begin(spool: str, printed: str, scheduler: int, path: tuple[str, ...]) -> None:
-    """Make this process a worker."""
-    _die_with(scheduler)
-    os.setsid()
-    sys.dont_write_bytecode = True
-    sys.path[:] = path
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    # What a task starts must not hold the pipes that tell of this process's end.
-    for descriptor in map(int, os.listdir("/dev/fd")):
-        if descriptor > 2:
-            with contextlib.suppress(OSError):
-                os.set_inheritable(descriptor, False)
-    with open(printed, "wb"):
-        pass
-    capture = FileCapture(printed)
-    _STATIONS[:] = [_Station(Bench(capture), os.open(spool, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), [])]
-
-
-def _die_with(scheduler: int) -> None:
-    """Never outlive the scheduler, also when it is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != scheduler:
-        os._exit(1)
-    threading.Thread(target=_watch, args=(scheduler,), daemon=True, name="pipelet-watch").start()
-
-
-def _watch(scheduler: int) -> None:
-    while os.getppid() == scheduler:
-        time.sleep(1)
-    os.killpg(0, signal.SIGKILL)
-
-
-def _work(batch: Batch) -> tuple[tuple[int, ...], tuple[TaskResult, ...]]:
-    """Run a batch; gives what was not begun, and results that could not be put in the spool."""
-    station = _STATIONS[0]
-    station.kept.clear()
-
-    def report(result: TaskResult | None, running: int | None) -> None:
-        data = pickle.dumps((result, running), protocol=pickle.HIGHEST_PROTOCOL)
-        frame = _LENGTH.pack(len(data)) + data
-        try:
-            written = os.write(station.spool, frame)
-            if written < len(frame):
-                os.ftruncate(station.spool, os.fstat(station.spool).st_size - written)
-                raise OSError("the spool is full")
-        except OSError:
-            if result is not None:
-                station.kept.append(result)
-
-    left = run_batch(station.bench, batch, report)
-    return left, tuple(station.kept)

@@ -208,6 +208,66 @@ class Reader:
                 return
             after = page[-1].id
 
+    def digests(self, instance_id: int) -> Iterator[tuple[int, bytes]]:
+        """Go through the tasks of an instance by id, with the digests of their inputs; superseded ones as well."""
+        after = 0
+        while True:
+            page = self._all(sql.SELECT_DIGEST_PAGE, instance_id, after, 10 * PAGE)
+            yield from ((task, digest) for task, digest in page)
+            if len(page) < 10 * PAGE:
+                return
+            after = page[-1][0]
+
+    def plan_rows_listed(self, ids: Sequence[int]) -> list[PlanRow]:
+        """Return what planning needs to know of some tasks, in the order of the list; unknown ids are passed over."""
+        return list(map(PlanRow._make, self._all(sql.SELECT_PLAN_LISTED, id_list(ids))))
+
+    def tasks_listed(self, ids: Sequence[int]) -> list[TaskRow]:
+        """Return some tasks, in the order of the list; unknown ids are passed over."""
+        return list(map(TaskRow._make, self._all(sql.SELECT_TASKS_LISTED, id_list(ids))))
+
+    def output_digests(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes | None, bool]]:
+        """Go through the done ones of some tasks, in the order of the list.
+
+        Yields
+        ------
+        tuple
+            The id, the digests of the elements of its output one after the other, and whether it set no particular
+            output.
+        """
+        for piece in in_pieces(ids, 10 * PAGE):
+            for task, digests, silent in self._all(sql.SELECT_DIGESTS_LISTED, id_list(piece)):
+                yield task, digests, bool(silent)
+
+    def done_digests(self, instance_id: int) -> Iterator[bytes]:
+        """Go through the digests of the inputs of the done tasks of an instance, without superseded ones."""
+        return (digest for (digest,) in self._all(sql.SELECT_DONE_DIGESTS, instance_id))
+
+    def task_ids(self, instance_id: int, current: int) -> list[int]:
+        """Return the ids of the tasks of an instance with this value of ``current``."""
+        return [task for (task,) in self._all(sql.SELECT_IDS, instance_id, current)]
+
+    def in_data(self, instance_id: int) -> list[int]:
+        """Return the ids of the tasks of an instance whose place is ``data/`` itself."""
+        return [task for (task,) in self._all(sql.SELECT_IN_DATA, instance_id)]
+
+    def named_tasks(self, instance_id: int) -> list[tuple[int, str]]:
+        """Return id and text of the tasks of an instance that have a directory of their own."""
+        return [(task, text) for task, text in self._all(sql.SELECT_NAMED, instance_id)]
+
+    def places(self, instance_id: int) -> Iterator[str]:
+        """Go through the places of the tasks that the last run wanted and that have one."""
+        return (place for (place,) in self._all(sql.SELECT_PLACES, instance_id))
+
+    def settled(self, instance_id: int) -> tuple[int, str | None]:
+        """Return how often the tasks of an instance were changed, and the mark that was set since the last change."""
+        row = self._one(sql.SELECT_SETTLED, instance_id)
+        return (0, None) if row is None else (row[0], row[1])
+
+    def has_params(self) -> bool:
+        """Whether any task saved or exposed a parameter."""
+        return self._one(sql.SELECT_ANY_PARAM) is not None
+
     def outputs(self, instance_id: int, ids: Sequence[int] | None = None) -> Iterator[OutputRow]:
         """Go through the outputs of the done tasks of an instance.
 

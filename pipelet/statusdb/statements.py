@@ -26,6 +26,27 @@ SELECT_TASK_PAGE: Mapping[Status | None, str] = {
 SELECT_PLAN_PAGE = """
 SELECT id, digest, status, current, place, text, parents, asked, aside, output IS NULL
 FROM task WHERE instance = ? AND id > ? ORDER BY id LIMIT ?"""
+SELECT_DIGEST_PAGE = "SELECT id, digest FROM task WHERE instance = ? AND id > ? ORDER BY id LIMIT ?"
+_LISTED = "FROM json_each(?) AS listed CROSS JOIN task ON task.id = listed.value"
+SELECT_PLAN_LISTED = f"""
+SELECT task.id, digest, status, current, place, text, parents, asked, aside, output IS NULL {_LISTED}"""
+SELECT_TASKS_LISTED = f"SELECT {', '.join(f'task.{name}' for name in TaskRow._fields)} {_LISTED}"
+SELECT_DIGESTS_LISTED = f"""
+SELECT task.id, digests, output IS NULL {_LISTED} WHERE status = {Status.DONE.value}"""
+SELECT_DONE_DIGESTS = f"""
+SELECT digest FROM task WHERE instance = ? AND status = {Status.DONE.value} AND current > 0"""
+SELECT_IDS = "SELECT id FROM task WHERE instance = ? AND current = ?"
+SELECT_IN_DATA = "SELECT id FROM task WHERE instance = ? AND place = ''"
+SELECT_NAMED = "SELECT id, text FROM task WHERE instance = ? AND place <> '' ORDER BY id"
+SELECT_SETTLED = "SELECT revision, mark FROM settled WHERE instance = ?"
+ADD_REVISION = """
+INSERT INTO settled (instance, revision) VALUES (?, 1)
+ON CONFLICT (instance) DO UPDATE SET revision = revision + 1, mark = NULL"""
+UPDATE_MARK = """
+INSERT INTO settled (instance, revision, mark) VALUES (?, 0, ?)
+ON CONFLICT (instance) DO UPDATE SET mark = excluded.mark"""
+SELECT_PLACES = "SELECT DISTINCT place FROM task WHERE instance = ? AND current = 1 AND place IS NOT NULL"
+SELECT_ANY_PARAM = "SELECT 1 FROM param LIMIT 1"
 SELECT_OUTPUT_PAGE = f"""
 SELECT id, id, output, digests, texts FROM task
 WHERE instance = ? AND id > ? AND current = 1 AND status = {Status.DONE.value} ORDER BY id LIMIT ?"""
@@ -52,9 +73,24 @@ _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in TaskRow._fields if 
 UPSERT_TASK = f"""
 INSERT INTO task ({", ".join(TASK_EVENT_FIELDS)}, instance) VALUES ({", ".join("?" * len(TaskRow._fields))})
 ON CONFLICT (id) DO UPDATE SET {_UPDATES}"""
+#: What is known of a task when it is queued; the rest follows with its result.
+QUEUED_FIELDS = ("id", "instance", "digest", "status", "current", "text", "input", "parents", "aside")
+INSERT_QUEUED = f"""
+INSERT INTO task ({", ".join(QUEUED_FIELDS)}) VALUES ({", ".join("?" * len(QUEUED_FIELDS))})"""
+RESULT_FIELDS = (
+    "status", "place", "output", "digests", "texts", "asked", "begun", "ended", "host", "pid", "error",
+)
+UPDATE_RESULT = f"UPDATE task SET {', '.join(f'{name} = ?' for name in RESULT_FIELDS)} WHERE id = ?"
+UPDATE_PARENTS_LISTED = "UPDATE task SET parents = ? WHERE id IN (SELECT value FROM json_each(?))"
 SELECT_STATES = """
 SELECT id, instance, status, current FROM task WHERE id IN (SELECT value FROM json_each(?))"""
-UPDATE_STATUS = "UPDATE task SET status = ? WHERE id = ?"
+#: A task that is running shows since when; its result brings the exact time.
+UPDATE_STATUS = f"""
+UPDATE task SET status = ?1, begun = CASE
+    WHEN ?1 = {Status.RUNNING.value} AND status <> {Status.RUNNING.value} THEN ?2
+    WHEN ?1 = {Status.QUEUED.value} AND status = {Status.RUNNING.value} THEN NULL
+    ELSE begun END
+WHERE id = ?3"""
 UPDATE_CURRENT = "UPDATE task SET current = ? WHERE id = ?"
 #: The events that set one column of a task and nothing else.
 UPDATE_COLUMN: Mapping[str, str] = {
@@ -86,6 +122,7 @@ DELETE_INSTANCE: tuple[str, ...] = (
     "DELETE FROM task WHERE instance = ?",
     "DELETE FROM tally WHERE instance = ?",
     "DELETE FROM tag WHERE instance = ?",
+    "DELETE FROM settled WHERE instance = ?",
     "DELETE FROM instance WHERE id = ?",
 )
 SELECT_LAST_TASK_ID = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'task'"
@@ -99,4 +136,4 @@ READ_JOURNAL_MODE = "PRAGMA journal_mode"
 # A log may lose its last commits when the power fails, never its consistency: the journals in the tree hold them.
 SET_SYNCHRONOUS: Mapping[str, str] = {"wal": "PRAGMA synchronous = NORMAL", "delete": "PRAGMA synchronous = FULL"}
 SET_BUSY_TIMEOUT = "PRAGMA busy_timeout = {milliseconds:d}"
-SET_CACHE_SIZE = "PRAGMA cache_size = -65536"
+SET_CACHE_SIZE = "PRAGMA cache_size = -16384"

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
+from pipelet.core.model import Status
 from pipelet.errors import DatabaseError
 from pipelet.filesystem import is_local
 from pipelet.schema import BEGIN_IMMEDIATE, COMMIT, ROLLBACK
@@ -31,6 +32,9 @@ _AT_ONCE = 5000
 _PATIENCE = 1.0
 
 _Key = tuple[int, int]
+
+_QUEUED_FIELDS = attrgetter(*sql.QUEUED_FIELDS)
+_RESULT_FIELDS = attrgetter(*sql.RESULT_FIELDS, "id")
 
 
 class Writer(Reader):
@@ -227,6 +231,49 @@ class Writer(Reader):
             while piece := list(islice(source, _AT_ONCE)):
                 self._put([(row[0], *row[2:], row[1]) for row in piece])
 
+    def add_new(self, rows: Sequence[TaskRow]) -> None:
+        """Write the rows of queued tasks whose ids were never given before."""
+        with self.transaction():
+            self._many(sql.INSERT_QUEUED, map(_QUEUED_FIELDS, rows))
+            self._count(Counter((row.instance, row.status) for row in rows if row.current == 1))
+            self._touch({row.instance for row in rows})
+
+    def record_results(
+        self, instance_id: int, rows: Sequence[TaskRow], before: Mapping[int, int], known: Sequence[int]
+    ) -> None:
+        """Write what came of tasks whose rows stand as queued or running, and else as they are given.
+
+        Parameters
+        ----------
+        instance_id
+            Whose tasks they are.
+        rows
+            Each task once; current ones.
+        before
+            The status in the database of those that are not queued there.
+        known
+            Those of the tasks that may have parameters from an earlier time.
+        """
+        with self.transaction():
+            queued = int(Status.QUEUED)
+            changes: Counter[_Key] = Counter((instance_id, row.status) for row in rows)
+            changes.subtract((instance_id, before.get(row.id, queued)) for row in rows)
+            self._touch([instance_id])
+            self._many(sql.UPDATE_RESULT, map(_RESULT_FIELDS, rows))
+            if known:
+                self._do(sql.DELETE_PARAMS, id_list(known))
+            self._count(changes)
+
+    def add_params(self, params: Sequence[Sequence[Any]]) -> None:
+        """Write parameters of tasks: id, name, value, text and whether it is exposed."""
+        if params:
+            with self.transaction():
+                self._many(sql.INSERT_PARAM, params)
+
+    def set_journal_end(self, instance_id: int, end: int) -> None:
+        """Note how much of an instance's journal is in the database."""
+        self._do(sql.UPDATE_INSTANCE["journal_end"], end, instance_id)
+
     def set_status(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Set the status of tasks.
 
@@ -238,11 +285,15 @@ class Writer(Reader):
         wanted = dict(pairs)
         with self.transaction():
             changes: Counter[_Key] = Counter()
+            touched = set()
             for task, instance, status, current in self._states(wanted):
+                touched.add(instance)
                 if current == 1:
                     changes[instance, status] -= 1
                     changes[instance, wanted[task]] += 1
-            self._many(sql.UPDATE_STATUS, ((status, task) for task, status in wanted.items()))
+            self._touch(touched)
+            now = time.time()
+            self._many(sql.UPDATE_STATUS, ((status, now, task) for task, status in wanted.items()))
             self._count(changes)
 
     def apply(self, instance_id: int, events: Sequence[Event], journal_end: int | None = None) -> None:
@@ -268,6 +319,8 @@ class Writer(Reader):
             An event that this version does not know, or the database can't be written. Nothing is taken over then.
         """
         with self.transaction():
+            if events:
+                self._touch([instance_id])
             try:
                 for kind, run in groupby(events, key=itemgetter(0)):
                     handler = _HANDLERS.get(kind)
@@ -303,6 +356,16 @@ class Writer(Reader):
             self._many(sql.INSERT_PARAM, params)
 
     def _apply_column(self, instance: int, events: list[Event]) -> None:
+        if events[0][0] == "parents":
+            # Where a parent has a new version, thousands of tasks get the same text.
+            texts: dict[str, dict[int, None]] = {}
+            last = {task: text for _, task, text in events}
+            for task, text in last.items():
+                texts.setdefault(text, {})[task] = None
+            if 10 * len(texts) < len(last):
+                for text, tasks in texts.items():
+                    self._do(sql.UPDATE_PARENTS_LISTED, text, id_list(list(tasks)))
+                return
         self._many(sql.UPDATE_COLUMN[events[0][0]], [(value, task) for _, task, value in events])
 
     def _apply_current(self, instance: int, events: list[Event]) -> None:
@@ -325,6 +388,7 @@ class Writer(Reader):
 
     def _put(self, rows: list[tuple[Any, ...]]) -> list[int]:
         """Write whole rows (arguments of ``sql.UPSERT_TASK``), each id once; return the ids that were there before."""
+        self._touch({row[-1] for row in rows})
         changes: Counter[_Key] = Counter((row[-1], row[2]) for row in rows if row[3] == 1)
         known = []
         for task, instance, status, current in self._states([row[0] for row in rows]):
@@ -347,6 +411,14 @@ class Writer(Reader):
             self._many(sql.ADD_TO_TALLY, rows)
             self._do(sql.DELETE_ZERO_TALLIES)
 
+    def _touch(self, instances: Iterable[int]) -> None:
+        """Note that tasks of these instances change."""
+        self._many(sql.ADD_REVISION, [(instance,) for instance in instances])
+
+    def set_mark(self, instance_id: int, mark: str) -> None:
+        """Note the state in which there is nothing to do in an instance; it goes with the next change of a task."""
+        self._do(sql.UPDATE_MARK, instance_id, mark)
+
     def set_tag(self, instance_id: int, tag: str | None) -> None:
         """Tag an instance, in place of its tag if it has one; None takes the tag away."""
         with self.transaction():
@@ -366,8 +438,10 @@ class Writer(Reader):
         listed = list(ids)
         with self.transaction():
             changes: Counter[_Key] = Counter()
-            for _, instance, status, current in self._states(listed):
+            states = self._states(listed)
+            for _, instance, status, current in states:
                 changes[instance, status] -= current == 1
+            self._touch({instance for _, instance, _, _ in states})
             self._do(sql.DELETE_PARAMS, id_list(listed))
             self._do(sql.DELETE_TASKS, id_list(listed))
             self._count(changes)

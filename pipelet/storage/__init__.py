@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pipelet.storage.journal import Journal
-from pipelet.storage.lock import PrefixLock
+from pipelet.storage.lock import Holder, PrefixLock
 from pipelet.storage.processes import process_start
 from pipelet.storage.taskfiles import glob_products, make_task_directory, products
 from pipelet.storage.tree import Tree
 
 __all__ = [
+    "Holder",
     "Journal",
     "PrefixLock",
     "Tree",

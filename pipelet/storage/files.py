@@ -9,6 +9,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from pipelet.errors import StorageError
 
@@ -100,47 +101,108 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: str, data: bytes, sync: bool = True) -> None:
-    """Write a file so that at any moment it holds either the old or the new content.
+def make_directories(path: str, sync: bool = True) -> None:
+    """Make a directory and those above it, unless they are there.
 
     Parameters
     ----------
     path
-        The file; its mode follows the umask.
-    data
-        The new content.
+        Absolute.
+    sync
+        Wait until the disk has the names of those that were made.
+
+    Raises
+    ------
+    OSError
+        They can't be made.
+    """
+    made = []
+    folder = path
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+        made.append(folder)
+    os.makedirs(path, exist_ok=True)
+    for above in made if sync else ():
+        # One that can't be read can't be waited for; it is not ours either.
+        with contextlib.suppress(PermissionError):
+            sync_directory(above)
+
+
+@contextlib.contextmanager
+def replacement(path: str, sync: bool = True, scratch: str | None = None) -> Iterator[BinaryIO]:
+    """Give a new file to write to, which takes the place of another when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The file to replace; it need not exist. The new one's mode follows the umask.
     sync
         Wait until the disk has it.
+    scratch
+        A directory on the same file system that is emptied now and then: so a process that is killed leaves nothing
+        beside the file. One that does not exist is not used.
+
+    Yields
+    ------
+    BinaryIO
+        Open for writing.
+
+    Raises
+    ------
+    OSError
+        It could not be written; the old file stands.
+    """
+    folder = os.path.dirname(path)
+    beside = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
+    temporary = os.path.join(scratch, uuid.uuid4().hex) if scratch and os.path.isdir(scratch) else beside
+    try:
+        # tempfile would make it readable by its owner alone, whatever the umask says.
+        with open(temporary, "xb") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with replacement(path, sync) as copy, open(temporary, "rb") as file:
+                shutil.copyfileobj(file, copy)
+            os.unlink(temporary)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if sync:
+        sync_directory(folder)
+
+
+def write_atomic(path: str, data: bytes, sync: bool = True, scratch: str | None = None) -> None:
+    """Write a file so that at any moment it holds either the old or the new content.
+
+    Parameters
+    ----------
+    path, sync, scratch
+        As for `replacement`.
+    data
+        The new content.
 
     Raises
     ------
     StorageError
         It could not be written; the old content stands.
     """
-    temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
-    with storage_errors("write", path):
-        try:
-            # tempfile would make it readable by its owner alone, whatever the umask says.
-            with open(temporary, "xb") as file:
-                file.write(data)
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        if sync:
-            sync_directory(os.path.dirname(path))
+    with storage_errors("write", path), replacement(path, sync, scratch) as file:
+        file.write(data)
 
 
-def keep(path: str, data: bytes, sync: bool = True) -> None:
+def keep(path: str, data: bytes, sync: bool = True, scratch: str | None = None) -> None:
     """Write a file as `write_atomic` does, unless it is there with this content."""
     with storage_errors("read", path), contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == len(data) and file.read() == data:
             return
-    write_atomic(path, data, sync)
+    write_atomic(path, data, sync, scratch)
 
 
 def encode(text: str) -> bytes:
@@ -207,7 +269,7 @@ def rename(source: str, target: str) -> None:
         os.chmod(target, mode)
 
 
-def discard(path: str, trash: str) -> None:
+def discard(path: str, trash: str, sync: bool = False) -> None:
     """Delete something in one step as seen from outside: it goes to the trash by one rename, and is deleted there.
 
     Parameters
@@ -216,6 +278,8 @@ def discard(path: str, trash: str) -> None:
         The file, link or directory; nothing there is fine.
     trash
         The directory for what is being deleted; made if need be.
+    sync
+        Delete nothing of it before the disk knows that it was moved.
 
     Raises
     ------
@@ -229,6 +293,9 @@ def discard(path: str, trash: str) -> None:
         os.makedirs(trash, exist_ok=True)
         try:
             rename(path, target)
+            if sync:
+                sync_directory(trash)
+                sync_directory(os.path.dirname(path))
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise

@@ -12,7 +12,6 @@ import contextlib
 import mmap
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
@@ -20,7 +19,7 @@ from typing import BinaryIO
 import msgpack
 
 from pipelet.errors import JournalError, StorageError
-from pipelet.storage.files import storage_errors, sync_directory
+from pipelet.storage.files import replacement, storage_errors, sync_directory
 
 _HEADER = b"pipelet journal 1\n"
 _HEADER_START = b"pipelet journal "
@@ -39,6 +38,10 @@ class Journal:
     ----------
     path
         The file; it need not exist.
+    sync
+        Wait until the disk has what is written.
+    scratch
+        A directory for unfinished files (`pipelet.storage.files.replacement`).
 
     Attributes
     ----------
@@ -48,8 +51,10 @@ class Journal:
         After a whole `read`: the offset behind the last good frame.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, sync: bool = True, scratch: str | None = None) -> None:
         self.path = path
+        self._sync = sync
+        self._scratch = scratch
         self.torn = False
         self.end = 0
         #: Where the next frame goes, when a frame boundary is known to be there.
@@ -74,7 +79,7 @@ class Journal:
         events
             Lists of what msgpack can hold; tuples come back as lists.
         sync
-            Wait until the disk has it.
+            Wait until the disk has it, if this journal does so at all.
 
         Returns
         -------
@@ -89,6 +94,7 @@ class Journal:
             The journal is damaged.
         """
         payload = self._pack(events)
+        sync = sync and self._sync
         with storage_errors("append to the journal", self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             try:
@@ -180,7 +186,8 @@ class Journal:
                 raise JournalError(f"the journal {self.path} has no frame that ends at byte {offset}: it was not cut")
             self._tail = None
             os.ftruncate(file.fileno(), offset)
-            os.fsync(file.fileno())
+            if self._sync:
+                os.fsync(file.fileno())
         self._tail = offset
 
     def rewrite(self, frames: Iterable[Events]) -> int:
@@ -201,26 +208,15 @@ class Journal:
         StorageError
             It can't be written: the old journal stands.
         """
-        folder = os.path.dirname(os.path.abspath(self.path))
-        temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
-        with storage_errors("write the journal", self.path):
-            try:
-                with open(temporary, "xb") as file:
-                    file.write(_HEADER)
-                    end = len(_HEADER)
-                    for events in frames:
-                        payload = self._pack(events)
-                        file.write(_head(end, payload))
-                        file.write(payload)
-                        end += _FRAME + len(payload)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
-            sync_directory(folder)
+        path = os.path.abspath(self.path)
+        with storage_errors("write the journal", self.path), replacement(path, self._sync, self._scratch) as file:
+            file.write(_HEADER)
+            end = len(_HEADER)
+            for events in frames:
+                payload = self._pack(events)
+                file.write(_head(end, payload))
+                file.write(payload)
+                end += _FRAME + len(payload)
         self._tail = end
         return end
 

@@ -24,7 +24,7 @@ from types import TracebackType
 
 from pipelet.errors import PrefixLocked, StorageError
 from pipelet.storage.files import is_directory, remove, scan, storage_errors, write_atomic
-from pipelet.storage.processes import end_groups, is_running, process_start
+from pipelet.storage.processes import boot, end_groups, is_running, process_start
 
 #: A holder on another machine that has not been heard of for so many seconds is dead.
 STALE = 60.0
@@ -45,6 +45,17 @@ class Record:
     namespace: str
     since: float
     scratch: str | None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a prefix, as somebody sees it who only reads."""
+
+    host: str  #: empty where the file can't be read as a record
+    pid: int
+    since: float
+    alive: bool
+    words: str  #: the same as a sentence without its end
 
 
 @dataclass(frozen=True)
@@ -74,11 +85,15 @@ class PrefixLock:
         The lock file.
     held
         Whether this object holds it.
+    took_over
+        Whether it was taken from a holder that had died.
     """
 
     def __init__(self, path: str, scratch: str | None = None) -> None:
         self.path = path
         self.scratch = scratch
+        self.took_over = False
+        self._trash = os.path.join(os.path.dirname(path), "trash")
         self._record: Record | None = None
 
     @property
@@ -166,6 +181,29 @@ class PrefixLock:
             # Without times given, the file system's own clock is used.
             os.utime(self.path)
 
+    def holder(self) -> Holder | None:
+        """Tell who holds the lock, without writing anything.
+
+        Returns
+        -------
+        Holder or None
+            ``None`` where there is no lock file. A holder that is not alive has died, and left it.
+
+        Raises
+        ------
+        StorageError
+            The lock can't be read.
+        """
+        with storage_errors("read the lock", self.path):
+            chain = self._chain(time.time())
+        if not chain:
+            return None
+        last = chain[-1]
+        record, alive = last.record, self._alive(last)
+        if record is None:
+            return Holder("", 0, time.time() - last.silent, alive, self._refusal(last))
+        return Holder(record.host, record.pid, record.since, alive, self._refusal(last))
+
     def set_workers(self, workers: list[tuple[int, float]]) -> None:
         """Record the worker processes of this run, each the leader of its process group.
 
@@ -181,7 +219,7 @@ class PrefixLock:
         """
         record = self._mine()
         # A file of its own: rewriting the lock could undo the take-over of another run.
-        write_atomic(self._workers(record.token), json.dumps(workers).encode(), sync=False)
+        write_atomic(self._workers(record.token), json.dumps(workers).encode(), False, self._trash)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -195,6 +233,7 @@ class PrefixLock:
             elif self._alive(chain[-1]):
                 raise PrefixLocked(self._refusal(chain[-1]))
             elif self._take_over(chain, record):
+                self.took_over = True
                 return
         raise StorageError(f"the lock {self.path} changes all the time: too many runs want it at once, try again")
 
@@ -209,10 +248,10 @@ class PrefixLock:
     def _workers(self, token: str) -> str:
         return f"{self.path}.{token}.workers"
 
-    def _chain(self) -> list[_Tenure]:
+    def _chain(self, now: float | None = None) -> list[_Tenure]:
         """Give the lock, the claim on it, the claim on that, ..."""
         chain: list[_Tenure] = []
-        now = self._now()
+        now = self._now() if now is None else now
         path = self.path
         while (tenure := self._look(path, now)) is not None:
             chain.append(tenure)
@@ -282,7 +321,7 @@ class PrefixLock:
             if self._token(self.path) != chain[0].token or os.path.lexists(self._claim(record.token)):
                 # That took so long that a contender on another machine thought us dead.
                 return False
-            write_atomic(self.path, json.dumps(asdict(record), indent=1).encode(), sync=False)
+            write_atomic(self.path, json.dumps(asdict(record), indent=1).encode(), False, self._trash)
         except BaseException:
             _unlink(claim)
             raise
@@ -336,7 +375,7 @@ def _own_record(scratch: str | None) -> Record:
         host=os.uname().nodename,
         pid=os.getpid(),
         start=process_start(os.getpid()),
-        boot=_boot(),
+        boot=boot(),
         namespace=_namespace(),
         since=time.time(),
         scratch=scratch,
@@ -345,15 +384,7 @@ def _own_record(scratch: str | None) -> Record:
 
 def _here(record: Record) -> bool:
     """Tell whether the record's process id can be looked up here."""
-    return (record.host, record.boot, record.namespace) == (os.uname().nodename, _boot(), _namespace())
-
-
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    return (record.host, record.boot, record.namespace) == (os.uname().nodename, boot(), _namespace())
 
 
 def _namespace() -> str:

@@ -49,6 +49,15 @@ def process_start(pid: int) -> float | None:
     return found.start if found else None
 
 
+def boot() -> str:
+    """Give what tells one boot of this machine from the next; empty where the system does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def clock() -> float:
     """Give the present on the scale of `Process.start`."""
     try:

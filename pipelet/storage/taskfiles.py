@@ -28,12 +28,16 @@ def make_task_directory(directory: str, siblings: Collection[str] = ()) -> None:
     StorageError
         It can't be made or emptied, or a file or a link stands in its place.
     """
+    try:
+        os.mkdir(directory)
+    except OSError:
+        _make_or_empty(directory, siblings)
+
+
+def _make_or_empty(directory: str, siblings: Collection[str]) -> None:
     with storage_errors("make the task's directory", directory):
         try:
-            os.mkdir(directory)
-            return
-        except FileNotFoundError:
-            os.makedirs(directory, exist_ok=True)
+            os.makedirs(directory)
             return
         except FileExistsError:
             if not is_directory(directory):

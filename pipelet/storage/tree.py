@@ -11,7 +11,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pipelet.core.text import task_name
 from pipelet.errors import PrefixError, StorageError
 from pipelet.storage import moves
-from pipelet.storage.files import directories, discard, encode, is_directory, keep, read_text, scan, storage_errors
+from pipelet.storage.durability import DEFAULT, PROCESS, Products, sync_file_system
+from pipelet.storage.files import (
+    directories,
+    discard,
+    encode,
+    is_directory,
+    keep,
+    make_directories,
+    read_text,
+    scan,
+    storage_errors,
+    sync_directory,
+)
 from pipelet.storage.journal import Journal
 from pipelet.storage.names import check_instance, check_kept, check_place, instance_names, segment_of, steps
 
@@ -25,6 +37,8 @@ class Tree:
     ----------
     prefix
         The root; made absolute, not touched.
+    durability
+        One of `pipelet.storage.durability.LEVELS`.
 
     Attributes
     ----------
@@ -36,7 +50,7 @@ class Tree:
         Where the status database is unless the user says otherwise.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, durability: str = DEFAULT) -> None:
         # abspath keeps a second slash at the start.
         self.prefix = "/" + os.path.abspath(prefix).lstrip("/")
         self.engine_dir = os.path.join(self.prefix, ".pipelet")
@@ -45,6 +59,10 @@ class Tree:
         self.lock_path = os.path.join(self.engine_dir, "lock")
         self.trash_dir = os.path.join(self.engine_dir, "trash")
         self.default_sqlfile = os.path.join(self.prefix, ".sqlstatus")
+        self._synced = durability != PROCESS
+        mark = os.path.join(self.engine_dir, "unsynced")
+        #: What the disk may not have yet of the tasks' files.
+        self.products = Products(self.prefix, mark, durability, lambda path: self.journal(path).size(), self.trash_dir)
 
     def __repr__(self) -> str:
         return f"Tree({self.prefix!r})"
@@ -58,9 +76,11 @@ class Tree:
             They can't be made, or nothing can be written there.
         """
         with storage_errors("use the prefix", self.prefix, PrefixError):
-            os.makedirs(self.log_dir, exist_ok=True)
+            make_directories(self.log_dir, self._synced)
+            os.makedirs(self.trash_dir, exist_ok=True)
             # Permission bits don't tell: the system may be read-only, the user squashed, the disk full.
-            probe = os.path.join(self.engine_dir, f".{uuid.uuid4().hex}.tmp")
+            # With a name that the lock sweeps away, should this process be killed just here.
+            probe = f"{self.lock_path}.{uuid.uuid4().hex}.new"
             with open(probe, "xb"):
                 os.unlink(probe)
 
@@ -127,12 +147,16 @@ class Tree:
             raise StorageError(f"{directory} belongs to the key {found}, not to {meta['key']}: move it away")
         for name in files:
             check_kept(path, name)
-        for folder in {os.path.dirname(os.path.join(directory, name)) for name in ("x", *files)}:
+        folders = {os.path.dirname(os.path.join(directory, name)) for name in ("x", *files)}
+        for folder in sorted(folders):
             with storage_errors("make the directory", folder):
-                os.makedirs(folder, exist_ok=True)
+                make_directories(folder, self._synced)
         for name, content in files.items():
-            # Not waited for: a later run writes again what the disk lost.
-            keep(os.path.join(directory, name), content, sync=False)
+            keep(os.path.join(directory, name), content, self._synced, self.trash_dir)
+        if self._synced:
+            # Also where it was there: who made it may have been killed before the disk had its name.
+            with storage_errors("make the directory", directory):
+                sync_directory(os.path.dirname(directory))
         self.write_meta(path, meta)
 
     def find_instances(self) -> Iterator[str]:
@@ -166,7 +190,8 @@ class Tree:
         StorageError
             It can't be deleted.
         """
-        discard(self._real(path), self.trash_dir)
+        # Were its name to come back after a power cut, all must be there, not what was left just then.
+        discard(self._real(path), self.trash_dir, self._synced)
 
     def empty_trash(self) -> None:
         """Delete what a killed process had moved to the trash; for the holder of the lock."""
@@ -198,7 +223,8 @@ class Tree:
 
     def write_meta(self, path: str, meta: Mapping[str, object]) -> None:
         """Write the ``.meta`` of an instance, as indented JSON, unless it is there and equal."""
-        keep(self._file(path, ".meta"), encode(json.dumps(dict(meta), indent=2, ensure_ascii=False) + "\n"))
+        text = json.dumps(dict(meta), indent=2, ensure_ascii=False) + "\n"
+        keep(self._file(path, ".meta"), encode(text), self._synced, self.trash_dir)
 
     def read_args(self, path: str) -> str | None:
         """Read the ``.args`` of an instance, ``None`` if there is none."""
@@ -206,7 +232,7 @@ class Tree:
 
     def write_args(self, path: str, text: str) -> None:
         """Write the ``.args`` of an instance."""
-        keep(self._file(path, ".args"), encode(text))
+        keep(self._file(path, ".args"), encode(text), self._synced, self.trash_dir)
 
     def read_tag(self, path: str) -> str | None:
         """Read the tag of an instance, ``None`` if it has none."""
@@ -217,14 +243,14 @@ class Tree:
         """Write the tag of an instance; ``None`` removes it."""
         file = self._file(path, ".tag")
         if tag is not None:
-            keep(file, encode(tag + "\n"))
+            keep(file, encode(tag + "\n"), self._synced)
             return
         with storage_errors("delete", file), contextlib.suppress(FileNotFoundError):
             os.unlink(file)
 
     def journal(self, path: str) -> Journal:
         """Give the journal of an instance; the file is made by its first `~pipelet.storage.Journal.append`."""
-        return Journal(self._file(path, ".journal"))
+        return Journal(self._file(path, ".journal"), self._synced, self.trash_dir)
 
     def log_path(self, path: str, number: int) -> str:
         """Give the absolute path of a task's log; its folder is made by whoever writes."""
@@ -381,8 +407,11 @@ class Tree:
     @contextlib.contextmanager
     def moving(self) -> Iterator[None]:
         """While this lasts, directories move; should the process be killed, `moves_were_cut` tells."""
-        with storage_errors("make the file", self._moving_mark), open(self._moving_mark, "wb"):
-            pass
+        with storage_errors("make the file", self._moving_mark):
+            with open(self._moving_mark, "wb"):
+                pass
+            if self._synced:
+                sync_directory(self.engine_dir)
         yield
         self.settle()
 
@@ -393,6 +422,9 @@ class Tree:
 
     def settle(self) -> None:
         """Say that all directories are where they belong."""
+        if self._synced:
+            with storage_errors("write to the disk", self.prefix):
+                sync_file_system(self.prefix)
         with storage_errors("delete", self._moving_mark), contextlib.suppress(FileNotFoundError):
             os.unlink(self._moving_mark)
 

@@ -175,7 +175,9 @@ def test_help_shows_examples_that_are_right(shell: Shell, line: str) -> None:
     lines = [re.split("  +", text.strip())[0] for text in re.findall(rf"{command} [^\n]*", examples)]
     assert lines
     for example in lines:
-        typed = shell.typed(example, where, given="s3cret\n")
+        # What goes on until Ctrl-C gets one after some seconds.
+        ended = "timeout --preserve-status --signal=INT 10 " if "--watch" in example else ""
+        typed = shell.typed(ended + example, where, given="s3cret\n")
         later = command == "pipeweb" and "later" in typed.stderr
         assert typed.returncode == (1 if later else 0), f"{example}: {typed.stderr}"
         assert "usage:" not in typed.stderr

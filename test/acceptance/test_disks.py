@@ -138,16 +138,16 @@ def test_what_is_journalled_when_the_database_fails_once_is_not_lost(
     """The last flush of a dying run must not skip what an earlier one could not put in the database."""
     project.write(a=PRELUDE + "time.sleep(0.01)\nif number == 90:\n    1 / 0\n")
     pipeline = project.pipeline("a", {"a": range(100)})
-    apply = Writer.apply
+    record = Writer.record_results
     refused: list[int] = []
 
-    def refusing(self: Writer, instance: int, events: Any, end: int | None = None) -> None:
-        if not refused and any(event[0] == "task" for event in events):
-            refused.append(len(events))
+    def refusing(self: Writer, instance: int, rows: Any, *more: Any) -> None:
+        if not refused:
+            refused.append(len(rows))
             raise DatabaseError("full for a moment")
-        apply(self, instance, events, end)
+        record(self, instance, rows, *more)
 
-    monkeypatch.setattr(Writer, "apply", refusing)
+    monkeypatch.setattr(Writer, "record_results", refusing)
     with pytest.raises(DatabaseError, match="for a moment"):
         project.run(pipeline)
     monkeypatch.undo()

@@ -748,7 +748,15 @@ def test_a_diff_for_people() -> None:
         (b"# coding: latin-1\n'\xe9'\n", b"'\xc3\xa9'\n", "m.py", ["-# coding: latin-1", " 'é'"]),
         (b"\0\1", b"\0\1\2", "t.bin", ["t.bin: 2 bytes before, 3 bytes now"]),
         (None, b"\0", "t.bin", ["t.bin: not there before, 1 bytes now"]),
-        (b"\xff", b"a", "t.txt", ["t.txt: 1 bytes before, 1 bytes now"]),
+        (b"\xff", b"a", "t.txt", ["t.txt: 1 bytes before and now, with another content"]),
+        (
+            b"1\n" * 9000, b"1\n2\n" * 4500, "t.txt",
+            ["t.txt: 9000 lines before, 9000 lines now, the first that differs is line 2", "-1", "+2"],
+        ),
+        (
+            b"1\n" * 9000, b"1\n" * 4000, "t.txt",
+            ["t.txt: 9000 lines before, 4000 lines now, the first that differs is line 4001", "-1"],
+        ),
         (b"x" * 2_000_000, b"a", "t.txt", ["t.txt: 2000000 bytes before, 1 bytes now"]),
         (b"\n" * 30_000, b"a", "t.txt", ["t.txt: 30000 bytes before, 1 bytes now"]),
     ],
@@ -757,6 +765,12 @@ def test_diffs(old: bytes | None, new: bytes | None, name: str, expected: list[s
     lines = unified(old, new, name).splitlines()
     assert [line for line in lines if line in expected] == expected
     assert len(lines) == len(expected) or name == "m.py"
+
+
+def test_a_change_in_one_place_of_a_long_file_is_shown() -> None:
+    lines = unified(b"1\n" * 9000 + b"2\n", b"1\n" * 9000 + b"3\n", "t.txt").splitlines()
+    assert lines[2:] == ["@@ -8998,4 +8998,4 @@", " 1", " 1", " 1", "-2", "+3"]
+    assert len(unified(None, b"1\n" * 9000, "t.txt").splitlines()) == 9003
 
 
 def test_a_missing_line_end_does_not_run_lines_together() -> None:

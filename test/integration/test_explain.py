@@ -69,7 +69,7 @@ def test_changed_code_shows_as_a_diff_and_its_children_name_their_parent(project
     assert any("code b.py" in reason for reason in said["b"].reasons)
     assert "-x = 1\n" in said["b"].diff
     assert "+x = 2\n" in said["b"].diff
-    assert "parent changed: b" in said["c"].reasons
+    assert said["c"].reasons[0] == "parent changed: b (code b.py)"
     assert said["c"].diff == ""
     assert "| +x = 2" in str(said)
 
@@ -88,6 +88,122 @@ def test_a_changed_hook_and_a_changed_dependency_are_named_with_their_diffs(proj
     assert any("hook a_plot.py" in reason for reason in said.reasons)
     for line in ("-old\n", "+new\n", "-x = 1", "+x = 2"):
         assert line in said.diff
+
+
+def differing(lab: Lab, **push) -> str:
+    """What is said of the one segment, or of the last: its first reason, and the differences."""
+    *_, said = lab.pipeline(**push).explain().values()
+    assert said.to_run >= 0
+    assert not said.up_to_date
+    return "\n".join([said.reasons[0], said.diff])
+
+
+def test_the_directive_is_shown_as_it_was_and_as_it_is(project):
+    two = lab(project, "a -> b", a=COPY, b="set_output(1)")
+    two.ran(a=[1])
+    two.write(b="#multiplex union\nset_output(1)")
+    assert "multiplex\n#multiplex cross_prod before, #multiplex union now" in differing(two, a=[1])
+    two.ran(a=[1])
+    two.write(b="#multiplex cross_prod group_by 'a' where 'a > 0'\nset_output(1)")
+    assert differing(two, a=[1]).endswith("#multiplex union before, #multiplex cross_prod where a > 0 group_by a now")
+
+
+def test_dependencies_that_came_and_went_and_binary_ones(project):
+    one = lab(project, "a", a="#depend x.bin lib.py\n")
+    project.write(lib="one = 1\n")
+    binary = project.root / "x.bin"
+    binary.write_bytes(b"\0\1")
+    one.ran()
+    binary.write_bytes(b"\0\2")
+    assert differing(one).endswith("depend x.bin\nx.bin: 2 bytes before and now, with another content\n")
+    one.ran()
+    project.write(more="two = 2\n")
+    one.write(a="#depend x.bin more.py\n")
+    (said,) = one.pipeline().explain().values()
+    assert [reason.partition(": ")[2] for reason in said.reasons] == ["depend lib.py", "depend more.py"]
+    assert "+++ lib.py (no longer there)" in said.diffs["depend lib.py"]
+    assert "-one = 1" in said.diffs["depend lib.py"]
+    assert "--- more.py (not there before)" in said.diffs["depend more.py"]
+    assert "+two = 2" in said.diffs["depend more.py"]
+
+
+def test_a_hook_that_came_and_one_that_went(project):
+    one = lab(project, "a", a='hook("x", globals())\nhook("y", globals())')
+    project.write(a_x="x = 1\n")
+    one.ran()
+    (project.root / "a_x.py").rename(project.root / "a_y.py")
+    (said,) = one.pipeline().explain().values()
+    assert list(said.diffs) == ["hook a_x.py", "hook a_y.py"]
+    (project.root / "a_y.py").unlink()
+    assert differing(one).startswith("changed since a_")
+
+
+def test_the_order_of_the_parents(project):
+    three = lab(project, "a -> c; b -> c", a=COPY, b=COPY, c=COPY)
+    three.ran()
+    three.dot = "b -> c; a -> c"
+    assert differing(three).startswith("other order of the parents: a, b before, b, a now")
+
+
+def test_a_parent_that_changed_names_what_is_furthest_up(project):
+    four = lab(project, "a -> b -> c -> d; x -> d", a=COPY, b=COPY, c=COPY, d=COPY, x=COPY)
+    four.ran()
+    four.write(a="y = 1\n" + COPY)
+    said = four.pipeline().explain()
+    assert said["b"].reasons[0] == "parent changed: a (code a.py)"
+    assert said["c"].reasons[0] == "parent changed: b, because of a (code a.py)"
+    assert said["d"].reasons[0] == "parent changed: c, because of a (code a.py)"
+    assert said["x"].up_to_date
+    four.write(c="y = 2\n" + COPY, x="y = 3\n" + COPY)
+    reasons = four.pipeline().explain()["d"].reasons
+    assert reasons[0] == "parent changed: c, because of a (code a.py) and c (code c.py)"
+    assert reasons[1] == "parent changed: x (code x.py)"
+    four.dot = "b -> c -> d; x -> d"
+    assert four.pipeline().explain()["c"].reasons[1] == "parent changed: b (parent gone: a)"
+
+
+def test_a_parent_whose_old_version_is_gone_is_still_named(project):
+    from pipelet.utils import rebuild_db_from_disk
+
+    three = lab(project, "a -> c; b -> c", a=COPY, b=COPY, c=COPY)
+    three.ran()
+    (gone,) = project.prefix.glob("b_*")
+    shutil.rmtree(gone)
+    rebuild_db_from_disk(project.prefix)
+    three.write(b="y = 1\n" + COPY)
+    assert three.pipeline().explain()["c"].reasons[0] == "parent changed: b"
+
+
+def test_a_union_of_a_parent_and_its_own_parent_comes_to_rest(project):
+    """What gave nothing to an input is an ancestor of it all the same, and `glob_parent` looks at nothing of it."""
+    three = lab(
+        project, "a -> b; a -> c; b -> c", a=KEEP, b=KEEP, c='#multiplex union\nset_output(glob_parent("x"))'
+    )
+    assert three.ran(a=[1]) == ["a 1", "b 1", "c 1", "c 1"]
+    assert three.ran(a=[1]) == []
+    assert three.pipeline(a=[1]).outputs("c") == [str(three.path(name, "1", a=[1]) / "x") for name in "ab"]
+
+
+def test_long_differences_are_cut_and_shown_once(project):
+    two = lab(project, "a; b", a="#depend t.txt\n", b="#depend t.txt\n")
+    table = project.root / "t.txt"
+    table.write_text("".join(f"{number}\n" for number in range(100)))
+    two.ran()
+    table.write_text("".join(f"{-number}\n" for number in range(100)))
+    said = two.pipeline().explain()
+    lines = said["a"].diff.splitlines()
+    assert len(lines) == 61
+    # three lines of heading, the 0 that stays, 99 lines less and 99 more
+    assert lines[-1] == f"... and {4 + 99 + 99 - 60} more lines"
+    text = str(said)
+    assert text.count("-50\n") == 1
+    assert "    | depend t.txt: as shown for a\n" in text + "\n"
+
+
+def test_of_very_many_inputs_only_some_are_named(project):
+    one = lab(project, "a", a="")
+    said = one.pipeline(a=range(3000)).explain()["a"]
+    assert (said.to_run, len(said.inputs), said.inputs[-1]) == (3000, 1000, "999")
 
 
 def test_a_parent_that_came_or_went(project):
@@ -144,14 +260,53 @@ def test_what_may_change_with_further_parents_is_not_said_for_certain(project):
     assert two.ran(a=[1, 2, 3]) == ["a 3", "b 1"]
 
 
-def test_an_environment_that_changed(project):
+def test_another_environment_class(project):
     from pipelet.environment import EnvironmentBase
 
     one = lab(project, "a", a="x = 1")
     one.ran()
     (said,) = project.pipeline("a", env=EnvironmentBase).explain().values()
     assert said.to_run == 1
-    assert "environment" in said.reasons[0]
+    assert said.reasons[0].endswith("environment class, which was Environment and is EnvironmentBase")
+    project.run(project.pipeline("a", env=EnvironmentBase))
+    shutil.rmtree(one.pipeline().instances("a")[1].path)
+    (said,) = project.pipeline("a", env=EnvironmentBase).explain().values()
+    assert said.up_to_date
+
+
+MAIN = """
+from pipelet.environment import Environment
+from pipelet.launchers import launch_interactive
+from pipelet.pipeline import Pipeline
+{base}
+class Mine(Base):
+    # a comment
+    def number(self):
+        return {number}
+
+P = Pipeline("a -> b", prefix="prefix", env=Mine)
+print(P.explain())
+launch_interactive(P)[0].run()
+"""
+
+
+def test_the_source_of_a_changed_environment_class_is_shown(project):
+    base = "class Base(Environment):\n    def two(self):\n        return 2\n"
+    project.write(a="set_output(number())", b="set_output(number())", main=MAIN.format(number=1, base=base))
+    assert "new: there is no version" in project.ran("main.py").stdout
+    project.write(main=MAIN.format(number=2, base=base))
+    said = project.ran("main.py").stdout
+    assert "environment class Mine" in said
+    assert "    |  class Mine(Base):\n    |      # a comment\n" in said
+    assert said.count("    | -        return 1\n    | +        return 2\n") == 1
+    assert "environment class Mine: as shown for a" in said
+    project.write(main=MAIN.format(number=2, base=base.replace("2", "3")))
+    assert "    | -        return 2\n    | +        return 3\n" in project.ran("main.py").stdout
+    assert project.ran("main.py").stdout == "nothing to run: all 2 tasks are on disk\n"
+    project.write(main=MAIN.format(number=2, base="Base = Environment\n"))
+    assert "    | -class Base(Environment):\n" in project.ran("main.py").stdout
+    project.write(main=MAIN.format(number=2, base="Base = Environment\n").replace("env=Mine", "env=Base"))
+    assert "environment class, which was Mine and is Environment" in project.ran("main.py").stdout
 
 
 def test_a_failure_set_aside_is_said_to_stay(project):

@@ -251,6 +251,8 @@ class World:
             chosen = self.chance.sample(ids, min(len(ids), self.chance.randint(1, 3)))
             for task in chosen:
                 connection.execute("UPDATE task SET status = ? WHERE id = ?", (self.chance.randrange(2), task))
+            # A run that begins a task takes away the word that there is nothing to do.
+            connection.execute("UPDATE settled SET mark = NULL")
         self.story.append(f"tasks {chosen} did not end")
 
     def keep_database(self) -> None:

@@ -478,8 +478,8 @@ def test_a_system_that_tells_no_boot_and_no_namespace(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "readlink", refuse)
         assert module._namespace() == ""
-        patch.setattr(module, "open", refuse, raising=False)
-        assert module._boot() == ""
+        patch.setattr(processes, "open", refuse, raising=False)
+        assert processes.boot() == ""
 
 
 def test_a_link_whose_answer_was_lost_counts(path, monkeypatch):

@@ -68,7 +68,8 @@ def test_create_makes_the_prefix_and_can_be_repeated(tmp_path):
     tree.create()
     before = picture(tree.prefix)
     tree.create()
-    assert before == picture(tree.prefix) == {".pipelet": "directory", ".pipelet/log": "directory"}
+    made = {".pipelet", ".pipelet/log", ".pipelet/trash"}
+    assert before == picture(tree.prefix) == dict.fromkeys(made, "directory")
     assert tree.default_sqlfile == f"{tree.prefix}/.sqlstatus"
     assert tree.lock_path == f"{tree.prefix}/.pipelet/lock"
     assert repr(tree) == f"Tree({tree.prefix!r})"

@@ -661,3 +661,51 @@ def test_a_pipeline_can_be_pickled_with_what_was_pushed_and_its_environment(proj
     assert ran.returncode == 0, ran.stderr
     again = project.ran("other.py")
     assert again.stdout == f"{OWN_RESULT!r}\n{ran.stdout}", again.stderr
+
+
+# --- the logger ------------------------------------------------------------------------------------------------------
+
+
+def test_a_logger_is_one_like_others(project):
+    project.write(a=r"""
+        import logging, threading
+        assert isinstance(logger, logging.Logger)
+        if get_input() == 1:
+            logger.setLevel(logging.WARNING)
+            logger.filters = []
+        if get_input() == 2:
+            logger.handlers = []
+        logger.info("calm")
+        logger.warning("attention")
+        set_output((logger.name, logging.getLevelName(logger.level), len(logger.handlers), logger.propagate,
+                    hasattr(logger, "nonsense"), logger.getChild("x").name))
+    """)
+    pipeline = project.pipeline("a;", {"a": [1, 2, 3]})
+    assert project.run(pipeline, processes=1).done == 3
+    rest = (True, False, "a.x")
+    # What a task has made of its logger is no concern of the next one.
+    assert pipeline.outputs("a") == [("a", "WARNING", 1, *rest), ("a", "DEBUG", 0, *rest), ("a", "DEBUG", 1, *rest)]
+    found = logs(pipeline, "a")
+    assert [re.sub(r"^\S+ \S+ ", "", line) for line in found[0].splitlines()] == ["WARNING attention"]
+    assert [re.sub(r"^\S+ \S+ ", "", line) for line in found[2].splitlines()] == ["INFO calm", "WARNING attention"]
+
+
+def test_threads_may_begin_to_log_at_the_same_moment(project):
+    project.write(a="""
+        import sys, threading
+        sys.setswitchinterval(1e-6)
+        start = threading.Barrier(8)
+        def work(number):
+            start.wait()
+            logger.info("from %d.", number)
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(0.005)
+    """)
+    pipeline = project.pipeline("a;", {"a": list(range(20))})
+    assert project.run(pipeline, processes=1).done == 20
+    for log in logs(pipeline, "a"):
+        assert sorted(re.findall(r"from (\d)\.", log)) == list("01234567")

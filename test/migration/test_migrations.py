@@ -55,10 +55,29 @@ def test_each_migration_has_a_sentence_and_statements() -> None:
     assert schema.newest_version() == len(schema.MIGRATIONS)
 
 
-def test_the_tables_of_version_1(sqlfile: Path) -> None:
-    application, version, names, _ = state(sqlfile)
+NOW = schema.newest_version()
+TABLES = {"instance", "tag", "task", "task_set", "param", "tally", "user", "sqlite_sequence"}
+
+
+def test_the_tables_of_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old"
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+    Writer.open(path).close()
+    application, version, names, _ = state(path)
     assert (application, version) == (schema.APPLICATION_ID, 1)
-    tables = {"instance", "tag", "task", "task_set", "param", "tally", "user", "sqlite_sequence"}
+    monkeypatch.undo()
+    before = set(names)
+    with Writer.open(path) as writer:
+        assert not writer.created
+        assert writer.settled(1) == (0, None)
+    assert state(path)[1] == 2
+    assert set(state(path)[2]) == before | {"settled"}
+
+
+def test_the_tables_of_version_2(sqlfile: Path) -> None:
+    application, version, names, _ = state(sqlfile)
+    assert (application, version) == (schema.APPLICATION_ID, 2)
+    tables = TABLES | {"settled"}
     assert {name for name in names if not name.startswith("sqlite_autoindex")} == tables | {
         "task_instance",
         "task_troubled",
@@ -69,10 +88,10 @@ def test_an_old_database_is_brought_up_to_date_once(sqlfile: Path, monkeypatch: 
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, EXTRA))
     with Writer.open(sqlfile) as writer:
         assert not writer.created
-    assert state(sqlfile)[1] == 2
+    assert state(sqlfile)[1] == NOW + 1
     assert state(sqlfile)[3] == [(1, "good", "red")]
     Writer.open(sqlfile).close()
-    assert state(sqlfile)[1] == 2
+    assert state(sqlfile)[1] == NOW + 1
 
 
 def test_a_reader_of_an_old_database_leaves_it_old(sqlfile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,10 +110,10 @@ def test_a_change_that_fails_leaves_the_version_before(sqlfile: Path, monkeypatc
     with pytest.raises(DatabaseError):
         Writer.open(sqlfile)
     assert state(sqlfile) == before
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:1], EXTRA, FAILING))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:NOW], EXTRA, FAILING))
     with pytest.raises(DatabaseError):
         Writer.open(sqlfile)
-    assert state(sqlfile)[1] == 2
+    assert state(sqlfile)[1] == NOW + 1
 
 
 CRASH = """
@@ -145,7 +164,7 @@ def test_change_and_record_are_seen_together(
     assert statements.count("COMMIT") == 1
     inside = statements[begin:end]
     assert set(EXTRA.statements) <= set(inside)
-    assert "PRAGMA user_version = 2" in inside
+    assert f"PRAGMA user_version = {NOW + 1}" in inside
 
 
 def test_a_change_that_another_process_made_meanwhile_is_not_made_again(
@@ -161,19 +180,19 @@ def test_a_change_that_another_process_made_meanwhile_is_not_made_again(
         calls.append(version)
         if len(calls) == 1:
             with closing(sqlite3.connect(sqlfile, isolation_level=None)) as other:
-                for statement in (*EXTRA.statements, "PRAGMA user_version = 2"):
+                for statement in (*EXTRA.statements, f"PRAGMA user_version = {NOW + 1}"):
                     other.execute(statement)
         return version
 
     monkeypatch.setattr(schema, "read_version", read_version)
-    assert schema.migrate(connection, str(sqlfile)) == (1, 2)
-    assert calls == [1, 2]
+    assert schema.migrate(connection, str(sqlfile)) == (NOW, NOW + 1)
+    assert calls == [NOW, NOW + 1]
     assert not connection.in_transaction
 
 
 def test_a_newer_database_is_refused(sqlfile: Path, connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(NewerDatabaseError, match="tables have version 2, this Pipelet knows 1"):
+    connection.execute(f"PRAGMA user_version = {NOW + 1}")
+    with pytest.raises(NewerDatabaseError, match=f"tables have version {NOW + 1}, this Pipelet knows {NOW}"):
         schema.migrate(connection, str(sqlfile))
 
 

@@ -435,4 +435,5 @@ def test_a_summary_in_a_notebook_is_escaped_and_bounded() -> None:
     page = Summary(0, 0, 40, ["<b>"], 1.0, failures, {"<melt>": {"failed": 40}})._repr_html_()
     assert not re.search("<(script|i|u|melt)>|<b><", page)
     assert page.count("<details>") == SHOWN_FAILURES
-    assert "and 20 more" in page
+    assert "<p>and 10 more of this kind</p>" in page
+    assert "<p>and 10 more</p>" in page

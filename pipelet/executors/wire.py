@@ -1,0 +1,134 @@
+"""How batches travel to worker processes, and results back: as plain tuples, since objects take longer than tasks."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgpack
+
+from pipelet.core.calls import Batch, LogRecord, Parameter, SegmentContext, TaskCall, TaskResult
+from pipelet.core.model import Status
+
+_LENGTH = struct.Struct("<Q")
+#: So many contexts are remembered on either side.
+_CONTEXTS = 8
+_ODD = "surrogatepass"  # file names that are no UTF-8
+_pack = msgpack.Packer(unicode_errors=_ODD).pack
+_STATUSES = {int(status): status for status in Status}
+#: With this a pickle begins, and no list in msgpack.
+_PICKLED = b"\x80"
+
+
+class BatchPacker:
+    """Makes bytes of batches. What the tasks of a segment share goes to a file, once, and not with each batch.
+
+    Parameters
+    ----------
+    scratch_dir
+        Where the files go; the workers can read them.
+    """
+
+    def __init__(self, scratch_dir: str) -> None:
+        self._scratch_dir = scratch_dir
+        self._files: dict[int, tuple[SegmentContext, str]] = {}
+        self._count = 0
+
+    def pack(self, batch: Batch) -> bytes:
+        """The bytes of a batch, for `unpack_batch`."""
+        shared: str | SegmentContext
+        try:
+            shared = self._file(batch.context)
+        except OSError:  # no room for a file: then it travels along
+            shared = batch.context
+        return pickle.dumps((shared, [tuple(call) for call in batch.calls], batch[2:]), pickle.HIGHEST_PROTOCOL)
+
+    def _file(self, context: SegmentContext) -> str:
+        known = self._files.get(id(context))
+        # Files that nobody has touched for long may be cleared away.
+        if known is not None and os.path.exists(known[1]):
+            return known[1]
+        path = os.path.join(self._scratch_dir, f"context-{self._count}")
+        self._count += 1
+        try:
+            with open(path, "wb") as file:
+                pickle.dump(context, file, pickle.HIGHEST_PROTOCOL)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(path)
+            raise
+        while len(self._files) >= _CONTEXTS:
+            del self._files[next(iter(self._files))]
+        self._files[id(context)] = context, path
+        return path
+
+
+_CONTEXTS_READ: dict[str, SegmentContext] = {}
+
+
+def unpack_batch(data: bytes) -> Batch:
+    """The batch of which `BatchPacker` made these bytes."""
+    shared, calls, rest = pickle.loads(data)
+    context = _context(shared) if isinstance(shared, str) else shared
+    return Batch(context, tuple(map(TaskCall._make, calls)), *rest)
+
+
+def _context(path: str) -> SegmentContext:
+    context = _CONTEXTS_READ.get(path)
+    if context is None:
+        with open(path, "rb") as file:
+            context = pickle.load(file)
+        while len(_CONTEXTS_READ) >= _CONTEXTS:
+            del _CONTEXTS_READ[next(iter(_CONTEXTS_READ))]
+        _CONTEXTS_READ[path] = context
+    return context
+
+
+def framed(result: TaskResult | None, *told: object) -> bytes:
+    """One frame of a spool.
+
+    Parameters
+    ----------
+    result
+        Of the task that has ended.
+    told
+        Numbers to go with it.
+    """
+    data: bytes
+    try:
+        data = _pack((result, *told))
+    except (TypeError, ValueError, OverflowError):  # there is no room in msgpack for all that a task may give
+        data = pickle.dumps((result, *told), pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(data)) + data
+
+
+def unframed(data: bytes) -> Iterator[tuple[TaskResult | None, tuple[Any, ...], int]]:
+    """The whole frames in a piece of a spool: result, what else was told, and where the frame ends."""
+    start = 0
+    while len(data) - start >= _LENGTH.size:
+        (length,) = _LENGTH.unpack_from(data, start)
+        end = start + _LENGTH.size + length
+        if end > len(data):
+            return
+        start += _LENGTH.size
+        if data[start : start + 1] == _PICKLED:
+            result, *told = pickle.loads(data[start:end])
+        else:
+            fields, *told = msgpack.unpackb(data[start:end], use_list=False, unicode_errors=_ODD)
+            result = None if fields is None else _result(fields)
+        yield result, tuple(told), end
+        start = end
+
+
+def _result(fields: tuple[Any, ...]) -> TaskResult:
+    result = TaskResult(fields[0], _STATUSES[fields[1]], *fields[2:])
+    if result.parameters or result.messages:
+        return result._replace(
+            parameters=tuple(map(Parameter._make, result.parameters)),
+            messages=tuple(map(LogRecord._make, result.messages)),
+        )
+    return result

@@ -1,0 +1,130 @@
+"""What is on record of a segment instance, as the decisions on its tasks need it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from pipelet.core.model import Status
+from pipelet.core.plan import Asked, Record
+from pipelet.core.text import task_name
+from pipelet.statusdb import InstanceRow, PlanRow, Reader
+from pipelet.storage import Tree
+
+#: Values of a task's ``current``: superseded by a newer version; wanted by the last run; not wanted by it.
+SUPERSEDED, CURRENT, DROPPED = 0, 1, 2
+
+
+class History:
+    """The records of one instance, found by the digests of inputs.
+
+    In memory is only which task has which digest; the records are read when they are asked for.
+
+    Parameters
+    ----------
+    tree, reader
+        Where the facts are.
+    row
+        The instance; ``None`` for one that never was.
+    hands
+        Tells of a task whether this run has queued it or runs it (`pipelet.core.plan.QUEUED_NOW`, ``RUNNING_NOW``).
+    tried
+        Whether a task has failed in this run already.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        reader: Reader,
+        row: InstanceRow | None,
+        hands: Callable[[int], int],
+        tried: Callable[[int], bool],
+    ) -> None:
+        self._tree = tree
+        self._reader = reader
+        self._row = row
+        self._hands = hands
+        self._tried = tried
+        self._cut = tree.moves_were_cut
+
+    @cached_property
+    def _index(self) -> dict[bytes, int | list[int]]:
+        index: dict[bytes, int | list[int]] = {}
+        for task, digest in self._reader.digests(self._row.id) if self._row is not None else ():
+            before = index.setdefault(digest, task)
+            if before != task:
+                index[digest] = [*([before] if isinstance(before, int) else before), task]
+        return index
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever recorded of it."""
+        return not self._index
+
+    def versions(self, digests: Sequence[bytes]) -> dict[bytes, list[Record]]:
+        """Return the versions of the tasks with these inputs, the current one first."""
+        ids: list[int] = []
+        index = self._index
+        if index:
+            for digest in digests:
+                found = index.get(digest)
+                if isinstance(found, int):
+                    ids.append(found)
+                elif found is not None:
+                    ids += found
+        records: dict[bytes, list[Record]] = {}
+        for row in self._reader.plan_rows_listed(ids) if ids else ():
+            record = self._record(row)
+            versions = records.get(row.digest)
+            if versions is None:
+                records[row.digest] = [record]
+            elif record.current:
+                versions.insert(0, record)
+            else:
+                versions.append(record)
+        return records
+
+    def _record(self, row: PlanRow) -> Record:
+        task, _, status, current, place, text, parents, asked, aside, _ = row
+        return Record(
+            task,
+            _DONE if status == 2 else Status(status),
+            current != SUPERSEDED,
+            place is None or self._is_there(task, current, place, text),
+            parents,
+            Asked.from_text(asked) if asked else None,
+            bool(aside),
+            place,
+            text,
+            self._hands(task),
+            status == _FAILED and self._tried(task),
+        )
+
+    # --- what is on disk -----------------------------------------------------------------------------------------
+
+    def _is_there(self, task: int, current: int, place: str, text: str) -> bool:
+        if current == SUPERSEDED:
+            present = task_name(task, text) in self._aside
+        else:
+            present = place in self._here if place else self.has_data
+        if self._cut and not present:
+            # Whoever runs it first finishes the moves that were cut, and then it is where it belongs.
+            present = (place in self._here if place else self.has_data) or task_name(task, text) in self._aside
+        return present
+
+    @cached_property
+    def has_data(self) -> bool:
+        """Whether the instance's ``data/`` is there."""
+        return self._row is not None and os.path.isdir(self._tree.data_dir(self._row.path))
+
+    @cached_property
+    def _here(self) -> set[str]:
+        return self._tree.present(self._row.path) if self._row is not None else set()
+
+    @cached_property
+    def _aside(self) -> set[str]:
+        return self._tree.present_superseded(self._row.path) if self._row is not None else set()
+
+
+_DONE, _FAILED = Status.DONE, int(Status.FAILED)

@@ -1,0 +1,360 @@
+"""Tasks that begin before their segment's parents have ended: in the end all is as if each segment had waited."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Project
+from test_explain_property import READ, World
+from told_segments import ROOT
+
+import pipelet.core.model
+import pipelet.core.plan
+import pipelet.early
+import pipelet.scheduler
+import pipelet.taskqueue
+from pipelet.core.calls import Batch, BatchResult, TaskResult
+from pipelet.errors import PipeletError
+from pipelet.executors.base import InlineExecutor
+from pipelet.forerunner import Forerunner
+from pipelet.pipeline import Pipeline
+from pipelet.runner import Hooks, execute
+from pipelet.scheduler import Stopped
+from pipelet.statusdb import Reader, unpack_ids
+from pipelet.storage import Tree
+from pipelet.summary import Summary
+from pipelet.utils import rebuild_db_from_disk
+
+
+class Workers:
+    """Some workers without processes: which of them ends first, and what it hands over when, is a matter of chance.
+
+    A task is executed when its batch is submitted, or at the moment when its result is collected: then it sees what
+    became of its ancestors meanwhile.
+    """
+
+    def __init__(self, chance: random.Random, slots: int) -> None:
+        self.slots = slots
+        self._chance = chance
+        self._inline = InlineExecutor()
+        self._pending: dict[Future[BatchResult], tuple[Batch, list[TaskResult]]] = {}
+        self._given: dict[Future[BatchResult], int] = {}
+
+    def submit(self, batch: Batch) -> Future[BatchResult]:
+        future: Future[BatchResult] = Future()
+        results: list[TaskResult] = []
+        if self._chance.random() < 0.5:
+            results += self._execute(batch, len(batch.calls))
+        self._pending[future] = (batch, results)
+        self._given[future] = 0
+        return future
+
+    def _execute(self, batch: Batch, number: int, start: int = 0) -> list[TaskResult]:
+        found = []
+        for call in batch.calls[start:number]:
+            future = self._inline.submit(Batch(batch.context, (call,)))
+            found += future.result().results
+        return found
+
+    def wait(
+        self, futures: Iterable[Future[BatchResult]], timeout: float = 0.0, return_when: str = ""
+    ) -> tuple[set[Future[BatchResult]], set[Future[BatchResult]]]:
+        """Stands for `concurrent.futures.wait`."""
+        known = list(futures)
+        if not timeout and self._chance.random() < 0.7:
+            return set(), set(known)
+        ended = self._chance.choice(known)
+        batch, results = self._pending.pop(ended)
+        number = len(batch.calls) if self._chance.random() < 0.7 else self._chance.randint(1, len(batch.calls))
+        results += self._execute(batch, number, len(results))
+        given = self._given.pop(ended)
+        left = tuple(call.id for call in batch.calls[len(results) :])
+        ended.set_result(BatchResult(tuple(results[given:]), left))
+        return {ended}, set(known) - {ended}
+
+    def partial(self, future: Future[BatchResult]) -> Sequence[TaskResult]:
+        if future not in self._pending:
+            return ()
+        results = self._pending[future][1]
+        given = self._given[future]
+        number = self._chance.randint(given, len(results))
+        self._given[future] = number
+        return results[given:number]
+
+    def processes(self) -> list[tuple[int, float | None]]:
+        return []
+
+    def close(self, kill: bool = False) -> None:
+        self._inline.close()
+
+
+def run_by_chance(
+    pipeline: Pipeline, chance: random.Random, patch: pytest.MonkeyPatch, slots: int = 3,
+    stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Run a pipeline by `Workers`."""
+    made: list[Workers] = []
+
+    def make(scratch: str) -> Workers:
+        made.append(Workers(chance, slots))
+        patch.setattr(pipelet.scheduler, "wait", made[0].wait)
+        return made[0]
+
+    hooks = Hooks(lambda level, text: None, lambda items: None, stop)
+    return execute(pipeline.snapshot(), make, hooks, lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each result may let others begin at once, and all is done in small pieces."""
+    monkeypatch.setattr(pipelet.scheduler, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(pipelet.early, "_SHARE", 1e9)
+    monkeypatch.setattr(pipelet.core.plan, "_AT_ONCE", 2)
+    monkeypatch.setattr(pipelet.core.model, "_PIECE", 2)
+    monkeypatch.setattr(pipelet.taskqueue, "_HELD", 3)
+
+
+def state(pipeline: Pipeline) -> dict[str, Any]:
+    """What there is of each segment, without ids."""
+    found: dict[str, Any] = {}
+    snapshot = pipeline.snapshot()
+    with Reader.open(pipeline.sqlfile) as reader:
+        rows = {name: reader.instance(key) for name, key in snapshot.keys.items()}
+        inputs: dict[int, Any] = {}
+        for name, row in rows.items():
+            assert row is not None
+            wanted = list(unpack_ids(row.wanted)) if row.wanted is not None else []
+            tasks = {task.id: task for task in pipeline.tasks(name)}
+            records = {task.id: task for task in reader.tasks(row.id, current=None)}
+            inputs.update((number, (name, record.text)) for number, record in records.items())
+            listed = []
+            for number in wanted:
+                task, record = tasks[number], records[number]
+                place = record.place
+                product = None
+                if task.path is not None:
+                    file = Path(task.path, "result")
+                    product = file.read_text() if file.exists() else ""
+                listed.append(
+                    (
+                        task.input, task.status, task.output, product,
+                        place if not place else place.partition("_")[2],
+                        sorted(inputs[parent] for parent in task.parents),
+                        (task.error or "").rpartition("\n")[2],
+                    )
+                )
+            current = {number for number, record in records.items() if record.current == 1}
+            assert current >= set(wanted), f"{name}: current {current}, wanted {wanted}"
+            counts: dict[str, int] = {}
+            for number in current:
+                status = str(records[number].status)
+                counts[status] = counts.get(status, 0) + 1
+            tally = {str(int(status)): number for status, number in reader.tally([row.id])[row.id].items()}
+            assert tally == counts, f"{name}: tally {tally}, counted {counts}"
+            assert not {record.status for record in records.values()} & {0, 1}, f"{name}: not ended"
+            found[name] = {
+                "tasks": listed, "outputs": pipeline.outputs(name), "waiting": row.waiting, "tally": tally,
+                "whole": row.whole_task is not None,
+            }
+    return found
+
+
+def dump(sqlfile: str | Path) -> dict[str, Any]:
+    with Reader.open(sqlfile) as reader:
+        return {
+            row.key: (row, list(reader.tasks(row.id, current=None)), reader.tally([row.id]))
+            for row in reader.instances()
+        }
+
+
+class Pair(World):
+    """A world with children that may begin early."""
+
+    def _directive(self, parents: list[str]) -> str:
+        if not parents or self.chance.random() < 0.15:
+            return super()._directive(parents)
+        kind = self.chance.choice(["cross_prod", "cross_prod", "cross_prod", "union"])
+        values = " + ".join(f"({name} or 0)" for name in parents)
+        wheres = ["", "", "", f' where "({values}) % 2 == 0"']
+        if len(parents) > 1 and kind == "cross_prod":
+            wheres.append(f' where "{parents[0]} == {parents[1]}"')
+        return f"#multiplex {kind}{self.chance.choice(wheres)}"
+
+
+    def _push(self, name: str) -> None:
+        if self.chance.random() < 0.1:
+            self.pushed.pop(name, None)
+        else:
+            self.pushed[name] = [self.chance.randrange(6) for _ in range(self.chance.randrange(1, 6))]
+
+
+class Twins:
+    """The same pipeline twice: one begins tasks as soon as it can, the other one waits."""
+
+    def __init__(self, root: Path, seed: int, patch: pytest.MonkeyPatch) -> None:
+        self.chance = random.Random(seed)
+        self.patch = patch
+        self.worlds = []
+        for name in ("early", "late"):
+            (root / name).mkdir()
+            os.environ[ROOT] = str(root / name)
+            world = Pair(Project(root / name), random.Random(seed))
+            world.build()
+            self.worlds.append(world)
+        self.order = self.chance.choice(["depth", "depth", "breadth"])
+        self.slots = self.chance.choice([1, 2, 4])
+        self.story: list[str] = []
+        self.asks = any(segment.asks or segment.grouped for segment in self.worlds[0].segments.values())
+
+    def both(self, run: Callable[[Pair], Any]) -> list[Any]:
+        given = []
+        may_begin = Forerunner._may_begin
+        for place, world in enumerate(self.worlds):
+            os.environ[ROOT] = str(world.project.root)
+            with self.patch.context() as patch:
+                if place:
+                    patch.setattr(Forerunner, "_may_begin", lambda self, run: False)
+                given.append(run(world))
+        assert Forerunner._may_begin is may_begin
+        return given
+
+    def pipeline(self, world: Pair) -> Pipeline:
+        edges = "; ".join(f"{parent} -> {name}" for name, item in world.segments.items() for parent in item.parents)
+        return world.project.pipeline(
+            f"{'; '.join(world.segments)}; {edges}", world.pushed, partial=world.partial, order=self.order
+        )
+
+    def run(self, compared: bool = True) -> None:
+        seed = self.chance.randrange(1 << 30)
+
+        def one(world: Pair) -> tuple[Summary, dict[str, Any], Pipeline]:
+            pipeline = self.pipeline(world)
+            summary = run_by_chance(pipeline, random.Random(seed), self.patch, self.slots)
+            return summary, state(pipeline), pipeline
+
+        (early, early_state, pipeline), (late, late_state, other) = self.both(one)
+        self.story.append(f"ran: {early.counts} and {late.counts}")
+        assert early.waiting == late.waiting
+        assert early_state == late_state
+        assert pipeline.status() == other.status()
+        for name, numbers in early.counts.items():
+            if name not in early.waiting and compared:
+                assert numbers["reused"] == late.counts[name]["reused"], name
+                assert numbers["failed"] == late.counts[name]["failed"], name
+                if not self.asks:
+                    assert numbers["done"] == late.counts[name]["done"], name
+        said, also = self.both(lambda world: self.pipeline(world).explain())
+        assert {name: (item.to_run, item.reused) for name, item in said.items()} == {
+            name: (item.to_run, item.reused) for name, item in also.items()
+        }
+        if early.ok:
+            assert said.up_to_date, str(said)
+        self._rebuild(pipeline)
+
+    def _rebuild(self, pipeline: Pipeline) -> None:
+        fresh = Path(pipeline.sqlfile).with_name("anew")
+        rebuild_db_from_disk(pipeline.prefix, str(fresh))
+        before, after = dump(pipeline.sqlfile), dump(fresh)
+        fresh.unlink()
+        assert before == after
+
+    def interrupt(self) -> None:
+        seed = self.chance.randrange(1 << 30)
+        number = self.chance.randint(1, 8)
+
+        def one(world: Pair) -> None:
+            before = len(world.project.lines("executed"))
+
+            def stop() -> bool:
+                return len(world.project.lines("executed")) - before >= number
+
+            try:
+                run_by_chance(self.pipeline(world), random.Random(seed), self.patch, self.slots, stop)
+            except Stopped:
+                pass
+
+        self.both(one)
+        self.story.append(f"stopped after {number}")
+
+    def edit(self) -> bool:
+        """Change something for both; tells whether numbers may still be compared."""
+        chance = self.chance
+        edit = chance.choice(["push", "push", "push", "code", "remove", "remove", "fail", "heal", "stop", "order"])
+        world = self.worlds[0]
+        segment = chance.choice(list(world.segments.values()))
+        if edit == "push":
+            world.chance = chance
+            world.push()
+            self.worlds[1].pushed = dict(world.pushed)
+            self.story.append(world.story[-1])
+        elif edit == "code":
+            version = chance.randrange(2)
+            self.story.append(f"{segment.name} is version {version}")
+            for each in self.worlds:
+                each.segments[segment.name].version = version
+                each._write(each.segments[segment.name])
+        elif edit == "remove":
+            texts = {task.text for task in self.pipeline(world).tasks(segment.name) if task.path}
+            if texts:
+                text = chance.choice(sorted(texts))
+                self.story.append(f"removed the data of {segment.name} {text}")
+                for each in self.worlds:
+                    for task in self.pipeline(each).tasks(segment.name):
+                        if task.text == text and task.path is not None:
+                            shutil.rmtree(task.path, ignore_errors=True)
+        elif edit == "fail":
+            executed = sorted(set(world.project.lines("executed")))
+            line = chance.choice(executed)
+            self.story.append(f"{line} is to fail")
+            for each in self.worlds:
+                (each.project.root / f"fail_{line.replace(' ', '_')}").touch()
+        elif edit == "heal":
+            self.story.append("nothing is to fail")
+            for each in self.worlds:
+                for path in each.project.root.glob("fail_*"):
+                    path.unlink()
+        elif edit == "stop":
+            self.interrupt()
+            return False
+        else:
+            self.order = chance.choice(["depth", "breadth"])
+        return True
+
+    def __str__(self) -> str:
+        world = self.worlds[0]
+        scripts = "\n\n".join(f"{item.name} {item.parents}\n{item.source()}" for item in world.segments.values())
+        told = "\n".join(self.story)
+        return f"{told}\npartial={world.partial} slots={self.slots} order={self.order} {world.pushed}\n{scripts}"
+
+
+SEEDS = int(os.environ.get("PIPELET_SEEDS", "12"))
+FIRST = int(os.environ.get("PIPELET_FIRST_SEED", "0"))
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(ROOT, "")
+    yield
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
+def test_random_pipelines_end_as_if_each_segment_had_waited(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = Twins(tmp_path, seed, monkeypatch)
+    try:
+        twins.run()
+        for _ in range(4):
+            compared = all([twins.edit() for _ in range(twins.chance.randint(1, 2))])
+            twins.run(compared)
+    except (AssertionError, PipeletError, KeyError) as error:
+        raise AssertionError(f"{type(error).__name__} {error}\n{twins}") from error
