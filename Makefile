@@ -11,14 +11,14 @@ PYTEST_OPTIONS ?=
 # how many elements the work of the benchmarks has (tasks: twice as many)
 SIZES ?=
 # PROGRAM=DEBIAN_PACKAGE, what the tests need beside Python
-TEST_PROGRAMS := dot=graphviz git=git ps=procps
+TEST_PROGRAMS := dot=graphviz git=git ps=procps setpriv=util-linux strace=strace
 COVERAGE_FLOOR := 90
 CORE_COVERAGE_FLOOR := 95
 
 METADATA := pyproject.toml setup.py pipelet/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs pytest bench bench-peers programs clean
+.PHONY: help demo test lint docs pytest bench bench-peers torture programs clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the example in examples/fft"
@@ -28,6 +28,7 @@ help:
 	@echo "make pytest  the tests alone; PYTEST_OPTIONS='test/unit -k dot' chooses some"
 	@echo "make bench   what the engine costs, beside a floor and other engines; SIZES='1000 10000 50000' chooses sizes"
 	@echo "make bench-peers  the other engines at all sizes as well, which takes about half an hour"
+	@echo "make torture  pipelines that are killed, suspended and starved; ROUNDS=100, MINUTES=10, SEED=4711 choose"
 	@echo "make clean   remove all that was built, also $(VENV); results of pipelines stay"
 	@echo "make PYTHON=/path/to/python3 WORD takes another Python; it counts when $(VENV) is made"
 
@@ -73,6 +74,11 @@ bench: $(VENV)/.bench
 
 bench-peers: $(VENV)/.bench
 	@$(BIN)/python benchmarks/overhead.py $(or $(SIZES),200 1000 10000) --peers all
+
+torture: $(VENV)/.test
+	@echo "==> Torture: pipelines with all that can go wrong, compared with what undisturbed ones give"
+	@$(BIN)/python test/torture $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(SEED),--seed $(SEED)) $(TORTURE_OPTIONS)
 
 programs:
 	@tools/ensure-programs $(TEST_PROGRAMS)

@@ -15,23 +15,16 @@ import struct
 import subprocess
 import sys
 import threading
-import time
-import traceback
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from pipelet.errors import LauncherError, PipeletError
-from pipelet.executors.base import Executor
+from pipelet.errors import LauncherError
 from pipelet.planner import Snapshot
-from pipelet.progress import Bars, Tracker
-from pipelet.runner import Hooks, execute, printer
-from pipelet.scheduler import Stopped
+from pipelet.progress import Bars, Tracker, printer
 from pipelet.summary import Summary
 
-_FRAME = struct.Struct("<Q")
-#: After its starter is gone, the background process has so long to put what is done on record.
-_LAST_SECONDS = 1.5
+#: The length of a message between the two processes, before it.
+FRAME = struct.Struct("<Q")
 
 
 class BackgroundRun:
@@ -141,7 +134,7 @@ class BackgroundRun:
                     f"the background process of the run ended without a word (exit status {self._process.wait()}); "
                     "what is done is kept, run again to go on"
                 )
-                _kill_workers(self._workers)
+                kill_workers(self._workers)
             self._ready.set()
             self._tracker.finish()
 
@@ -191,7 +184,7 @@ class BackgroundRun:
 def _start(snapshot: Snapshot, workers: int, log_level: int) -> tuple[BinaryIO, subprocess.Popen[bytes]]:
     """Start the background process and give it its work."""
     reading, writing = os.pipe()
-    code = "import sys; sys.path.insert(0, sys.argv[2]); from pipelet.background import main; main()"
+    code = "import sys; sys.path.insert(0, sys.argv[2]); from pipelet.backgroundmain import main; main()"
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
         process = subprocess.Popen(
@@ -208,123 +201,25 @@ def _start(snapshot: Snapshot, workers: int, log_level: int) -> tuple[BinaryIO, 
     assert process.stdin is not None
     work = pickle.dumps((list(sys.path), pickle.dumps(snapshot), workers, log_level))
     with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(_FRAME.pack(len(work)) + work)
+        process.stdin.write(FRAME.pack(len(work)) + work)
         process.stdin.flush()
     return os.fdopen(reading, "rb"), process
 
 
 def _read_events(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
     while True:
-        head = stream.read(_FRAME.size)
-        if len(head) < _FRAME.size:
+        head = stream.read(FRAME.size)
+        if len(head) < FRAME.size:
             return
-        (length,) = _FRAME.unpack(head)
+        (length,) = FRAME.unpack(head)
         data = stream.read(length)
         if len(data) < length:
             return
         yield pickle.loads(data)
 
 
-def _kill_workers(processes: Sequence[tuple[int, float | None]]) -> None:
+def kill_workers(processes: Sequence[tuple[int, float | None]]) -> None:
+    """Kill the process groups of workers, by the ids of their leaders."""
     for pid, _ in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-
-
-# --- in the background process -------------------------------------------------------------------------------------
-
-
-class _Teller:
-    """Sends events to the starter; once that is gone, there is nobody to tell."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._stream = os.fdopen(descriptor, "wb")
-        self._lock = threading.Lock()
-
-    def __call__(self, kind: str, content: object = None) -> None:
-        data = pickle.dumps((kind, content))
-        with self._lock, contextlib.suppress(BrokenPipeError):
-            self._stream.write(_FRAME.pack(len(data)) + data)
-            self._stream.flush()
-
-    def close(self) -> None:
-        """Nothing more will be told."""
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.close()
-
-
-def main() -> None:
-    """The main function of the background process."""
-    from pipelet.executors.process import ProcessExecutor
-
-    # That a worker was replaced since it had grown is no news for the user.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"loky\.")
-    descriptor = int(sys.argv[1])
-    os.set_inheritable(descriptor, False)
-    tell = _Teller(descriptor)
-    stopped = threading.Event()
-    try:
-        (length,) = _FRAME.unpack(_receive(_FRAME.size))
-        path, blob, workers, log_level = pickle.loads(_receive(length))
-        sys.path[:] = path
-        snapshot: Snapshot = pickle.loads(blob)
-    except (struct.error, EOFError):
-        return
-    executors: list[ProcessExecutor] = []
-    threading.Thread(target=_obey, args=(stopped, executors), daemon=True, name="pipelet-obey").start()
-
-    def make_executor(scratch: str) -> Executor:
-        executors.append(ProcessExecutor(workers, scratch, snapshot.limits))
-        return executors[-1]
-
-    def echo(level: int, message: str) -> None:
-        if log_level and level >= log_level:
-            tell("message", (level, message))
-
-    hooks = Hooks(
-        echo,
-        lambda items: tell("progress", list(items)),
-        stopped.is_set,
-        lambda processes: tell("workers", processes),
-    )
-    try:
-        tell("summary", execute(snapshot, make_executor, hooks, lambda: tell("ready")))
-    except Stopped:
-        tell("error", KeyboardInterrupt())
-    except PipeletError as error:
-        tell("error", _sendable(error))
-    except BaseException:
-        tell("error", LauncherError(f"the run broke down:\n{traceback.format_exc()}"))
-    finally:
-        tell.close()
-
-
-def _receive(length: int) -> bytes:
-    """Read from the starter, past `sys.stdin`: a thread that waits in a buffered stream can't be left at the end."""
-    parts = []
-    while length:
-        part = os.read(0, min(length, 1 << 20))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
-
-
-def _sendable(error: PipeletError) -> PipeletError:
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:  # an exception's constructor can raise anything
-        return LauncherError(f"{type(error).__name__}: {error}")
-
-
-def _obey(stopped: threading.Event, executors: list[Any]) -> None:
-    """Stop at a word from the starter, or when it is gone."""
-    while os.read(0, 100):
-        stopped.set()
-    stopped.set()
-    time.sleep(_LAST_SECONDS)
-    for executor in executors:
-        _kill_workers(executor.processes())
-    os._exit(1)

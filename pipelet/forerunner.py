@@ -97,6 +97,11 @@ class Forerunner:
             run.halted = True
             run.doubtful.update(run.flying)
 
+    def warn(self, segment: str) -> None:
+        """Let what runs below a segment be looked at again when it has ended: it may have other ancestors by then."""
+        for name in self._snapshot.graph.descendants(segment):
+            self._runs[name].wary.update(self._runs[name].flying)
+
     def _may_begin(self, run: SegmentRun) -> bool:
         if run.halted:
             return False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelet.background import BackgroundRun
 from pipelet.errors import LauncherError
 from pipelet.pipeline import Pipeline
 from pipelet.progress import Tracker
-from pipelet.runner import InteractiveRun
+
+if TYPE_CHECKING:
+    from pipelet.runner import InteractiveRun
 
 __all__ = ["launch_ccage_worker_2", "launch_interactive", "launch_pbs", "launch_process"]
 
@@ -32,6 +34,9 @@ def launch_interactive(P: Pipeline, log_level: int = logging.WARNING) -> tuple[I
     t : Tracker
         Watches the run.
     """
+    # Here, since a script that runs in the background only watches, and starts sooner without the engine.
+    from pipelet.runner import InteractiveRun
+
     tracker = Tracker()
     return InteractiveRun(P.snapshot, tracker, log_level), tracker
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -14,7 +15,10 @@ from pipelet.summary import Failure, Summary, counts_html, counts_text, duration
 if TYPE_CHECKING:
     from tqdm.auto import tqdm
 
-__all__ = ["Bars", "Failure", "SegmentProgress", "Summary", "Tracker"]
+__all__ = ["Bars", "Echo", "Failure", "SegmentProgress", "Summary", "Tracker", "printer"]
+
+#: Takes the level of a message and the message.
+Echo = Callable[[int, str], None]
 
 
 class SegmentProgress(NamedTuple):
@@ -351,3 +355,18 @@ def _clock_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def printer(log_level: int, bars: Bars | None) -> Echo:
+    """How messages are printed: beside the progress bars, if there are any."""
+    def echo(level: int, message: str) -> None:
+        if not log_level or level < log_level:
+            return
+        if bars is not None:
+            bars.write(message)
+            return
+        # Nobody may be reading any more: the run goes on.
+        with contextlib.suppress(OSError, ValueError):
+            print(message, file=sys.stderr, flush=True)
+
+    return echo

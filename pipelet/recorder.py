@@ -189,7 +189,7 @@ class Recorder:
             if not planned.early:
                 ids.extend(applied.ids)
                 if len(ids) == len(planned.inputs):
-                    self._close_plan(planned, ids, lost)
+                    applied = applied._replace(dropped=self._close_plan(planned, ids, lost))
             yield applied
         if not planned.early and not ids:
             dropped = self._close_plan(planned, ids, lost)
@@ -319,27 +319,29 @@ class Recorder:
                 self._move(planned.segment, "clear", gone[task], row.whole_task)
         return dropped
 
-    def let_go(self, segment: str) -> None:
-        """Note that no other tasks are wanted of a segment than before: its inputs can't be known."""
+    def let_go(self, segment: str) -> list[int]:
+        """Note that no other tasks are wanted of a segment than before; gives those that were begun in vain."""
         row = self._instances[segment]
         before = set(unpack_ids(row.wanted) if row.wanted else ())
         begun = [task for task in self._writer.task_ids(row.id, CURRENT) if task not in before]
         self._write(segment, _Orders(row.whole_task, [["current", task, DROPPED] for task in begun]))
+        return begun
 
     def discard(self, segment: str, tasks: Sequence[int]) -> None:
-        """Note that tasks that were queued or running, and are not wanted, will not end."""
-        if not tasks:
+        """Note that those of some unwanted tasks that have not ended will not do so."""
+        rows = [task for task in self._writer.tasks_listed(tasks) if task.status < Status.DONE]
+        if not rows:
             return
         row = self._instances[segment]
         before = set(unpack_ids(row.wanted) if row.wanted else ())
         events: list[Event] = []
-        for task in self._writer.tasks_listed(tasks):
+        for task in rows:
             if task.id >= self._first_id:
                 events.append(["delete", task.id])
             else:
                 current = CURRENT if task.id in before else DROPPED
                 events.append(_task_event(task._replace(status=_QUEUED, begun=None, current=current), ()))
-        gone = self._writer.plan_rows_listed(tasks)
+        gone = self._writer.plan_rows_listed([task.id for task in rows])
         with self._tree.moving():
             self._write(segment, _Orders(row.whole_task, events))
             for item in gone:

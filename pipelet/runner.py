@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +15,7 @@ from pipelet.distrust import distrust, sweep
 from pipelet.errors import PipeletError, PrefixLocked, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.planner import Snapshot
-from pipelet.progress import Bars, SegmentProgress, Tracker
+from pipelet.progress import Bars, Echo, SegmentProgress, Tracker, printer
 from pipelet.rebuild import catch_up, has_instances, rebuild
 from pipelet.recorder import Recorder
 from pipelet.runlog import RunLog
@@ -30,7 +29,6 @@ _HEARTBEAT_SECONDS = 5.0
 #: How long a run waits for another one that is just about to end.
 _LOCK_PATIENCE = 2.0
 
-Echo = Callable[[int, str], None]
 Report = Callable[[Sequence[SegmentProgress]], None]
 
 
@@ -245,18 +243,3 @@ class InteractiveRun:
         finally:
             bars.close()
             self._tracker.finish()
-
-
-def printer(log_level: int, bars: Bars | None) -> Echo:
-    """How messages are printed: beside the progress bars, if there are any."""
-    def echo(level: int, message: str) -> None:
-        if not log_level or level < log_level:
-            return
-        if bars is not None:
-            bars.write(message)
-            return
-        # Nobody may be reading any more: the run goes on.
-        with contextlib.suppress(OSError, ValueError):
-            print(message, file=sys.stderr, flush=True)
-
-    return echo

@@ -214,6 +214,9 @@ class Scheduler:
             if run.planning is None:
                 continue
             self._planned = self._clock()
+            if run.halted and self._recorder.pending:
+                # What it drops must not end afterwards.
+                self._flush(early=False)
             applied = next(run.planning, None)
             if applied is not None:
                 self._take_over(run, applied)
@@ -233,6 +236,8 @@ class Scheduler:
             self._forerunner.halt(run.name)
         if applied.dropped:
             self._disregard(run, applied.dropped)
+        if applied.parents and run.early is not None:
+            self._forerunner.warn(run.name)
         run.ids.extend(applied.ids)
         run.queue.set_parents(applied.parents)
         if applied.parents or applied.queued:
@@ -253,8 +258,9 @@ class Scheduler:
         run.waiting = planned.waiting if error is None else "its inputs could not be made"
         run.ended = True
         self._planner.give_up(run.name)
-        self._disregard(run, [*run.queue.ids(), *run.flying])
-        self._recorder.let_go(run.name)
+        if run.early is not None:
+            begun = self._recorder.let_go(run.name)
+            self._disregard(run, [*begun, *run.queue.ids(), *run.flying])
         self._recorder.finish(run.name, run.waiting)
         level = logging.WARNING if error is None else logging.ERROR
         told = error is not None and self._raise_failures is not None
@@ -267,8 +273,10 @@ class Scheduler:
     def _disregard(self, run: SegmentRun, tasks: Sequence[int]) -> None:
         """Let go of tasks that were begun too early, and are not wanted."""
         gone = set(tasks)
-        self._recorder.discard(run.name, run.queue.remove(gone))
         flying = gone & run.flying.keys()
+        first = self._recorder.first_id
+        begun = {*run.queue.remove(gone), *(task for task in gone if task >= first)}
+        self._recorder.discard(run.name, sorted(begun - flying))
         run.doubtful |= flying
         run.unwanted |= flying
         self._pardon(run, gone)
@@ -384,6 +392,7 @@ class Scheduler:
     def _doubt(self, run: SegmentRun, task: int) -> None:
         """Put a task back whose ancestors changed while it ran, whatever came of it."""
         self._hands.pop(task, None)
+        run.doubtful.discard(task)
         if task in run.unwanted:
             self._recorder.discard(run.name, [task])
             return
@@ -403,6 +412,9 @@ class Scheduler:
                 self._doubt(run, result.id)
                 continue
             self._recorder.result(run.name, waiting.row, result)
+            if result.id in run.wary:
+                run.wary.remove(result.id)
+                run.unsettled |= result.asked is not None
             if result.status is Status.DONE:
                 run.done += 1
                 if streams:

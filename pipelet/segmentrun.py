@@ -65,6 +65,8 @@ class SegmentRun:
         #: Tasks that were running when that happened, and do not count; those of them that are not wanted any more.
         self.doubtful: set[int] = set()
         self.unwanted: set[int] = set()
+        #: Tasks that run with other ancestors than are now known.
+        self.wary: set[int] = set()
         #: Makes inputs before the parents have ended.
         self.early: EarlyInputs | None = None
 

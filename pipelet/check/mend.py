@@ -183,12 +183,8 @@ class _Mender:
     # --- instances -----------------------------------------------------------------------------------------------
 
     def _forget(self, writer: Writer, row: InstanceRow) -> None:
-        with writer.transaction():
-            writer.delete_instance(row.id)
-            for other in writer.instances():
-                if row.id in other.parents:
-                    parents = [parent for parent in other.parents if parent != row.id]
-                    set_facts(writer, other.id, other.segment, other.path, parents, other.created)
+        # Children that live elsewhere lose this parent as facts that differ, in the next round.
+        writer.delete_instance(row.id)
 
     def _facts(self, writer: Writer, row: InstanceRow) -> None:
         ids = {other.key: other.id for other in writer.instances()}

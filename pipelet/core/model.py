@@ -66,7 +66,7 @@ class Digests(Sequence[bytes]):
         if isinstance(place, slice):
             return [column[DIGEST * at : DIGEST * (at + 1)] for at in range(*place.indices(len(self)))]
         if not 0 <= place < len(self):
-            raise IndexError(place)
+            place = range(len(self))[place]
         return column[DIGEST * place : DIGEST * (place + 1)]
 
     def __iter__(self) -> Iterator[bytes]:
@@ -105,13 +105,15 @@ class Elements(Sequence[Element]):
     def __getitem__(self, place: int | slice) -> Element | Sequence[Element]:
         if isinstance(place, slice):
             start, stop, step = place.indices(len(self))
+            if step < 0:
+                return [self[at] for at in range(start, stop, step)]
             first = start // _PIECE
             pieces = [self._piece(number) for number in range(first, -(-stop // _PIECE))]
             joined = pieces[0] if len(pieces) == 1 else list(chain.from_iterable(pieces))
             return joined[start - first * _PIECE : stop - first * _PIECE : step]
-        number, within = divmod(place, _PIECE)
         if not 0 <= place < len(self.tasks):
-            raise IndexError(place)
+            place = range(len(self.tasks))[place]
+        number, within = divmod(place, _PIECE)
         return self._piece(number)[within]
 
     def __iter__(self) -> Iterator[Element]:

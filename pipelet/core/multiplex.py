@@ -188,7 +188,9 @@ def _choose(context: _Context, directive: Multiplex) -> _Chosen:
         return _of_product(clause, context, sizes)
     combinations: Sequence[Combination]
     combinations = EachAlone(sizes) if directive.kind == "union" else Diagonal(len(sources), sizes[0])
-    return _Chosen(combinations if clause is None else _filtered(clause, combinations))
+    if clause is not None:
+        return _Chosen(_filtered(clause, combinations))
+    return _Chosen(combinations, [range(sizes[0])] if len(sources) == 1 else None)
 
 
 def _of_product(clause: _Clause | None, context: _Context, sizes: Sequence[int]) -> _Chosen:
@@ -268,7 +270,9 @@ def _classes_by_one(
         return None
     try:
         if not guarded.names:
-            return {guarded.evaluate({}): []}, None
+            value = guarded.evaluate({})
+            hash(value)
+            return {value: []}, None
         (name,) = guarded.names
         only = context.names.index(name)
         values = guarded.column(name, [context.object(only, index) for index in rectangle[only]])

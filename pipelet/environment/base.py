@@ -14,7 +14,7 @@ from pipelet.codefiles import find_hook
 from pipelet.core.calls import Parameter, SegmentContext, TaskCall, TaskRef
 from pipelet.core.parents import task_set_name
 from pipelet.core.plan import Asked
-from pipelet.environment.values import NotSet, loads, public_methods
+from pipelet.environment.values import NotSet, loads, loads_all, public_methods
 from pipelet.errors import InputNameError, SeveralTasksError, TaskError
 from pipelet.storage import glob_products, make_task_directory
 
@@ -148,7 +148,7 @@ class EnvironmentBase:
             raise InputNameError(self._unknown("parent", seg, self._context.parents))
         if kind == "group_by":
             members = self._call.members or ()
-            return [loads(blob) for blob in members[self._context.parents.index(seg)]]
+            return loads_all(members[self._context.parents.index(seg)])
         return value.get(seg)
 
     def set_output(self, o: Any) -> None:

@@ -50,6 +50,14 @@ def loads(blob: bytes | None) -> Any:
         return pickle.loads(blob)
 
 
+def loads_all(blobs: Iterable[bytes]) -> list[Any]:
+    """Unpickle many values."""
+    if is_outside():
+        return list(map(pickle.loads, blobs))
+    with outside():
+        return list(map(pickle.loads, blobs))
+
+
 def try_pickle(value: object) -> bytes | None:
     """Pickle a value; ``None`` if that is not possible."""
     try:

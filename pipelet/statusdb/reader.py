@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -30,6 +31,9 @@ PAGE = 1000
 PAGE_BYTES = 16 << 20
 
 ReaderType = TypeVar("ReaderType", bound="Reader")
+
+#: What ``PlanRow._make`` gives, in a third of the time.
+_plan_row: Callable[[tuple[Any, ...]], PlanRow] = partial(tuple.__new__, PlanRow)
 
 
 class Reader:
@@ -208,19 +212,19 @@ class Reader:
                 return
             after = page[-1].id
 
-    def digests(self, instance_id: int) -> Iterator[tuple[int, bytes]]:
-        """Go through the tasks of an instance by id, with the digests of their inputs; superseded ones as well."""
+    def digests(self, instance_id: int) -> Iterator[tuple[bytes, int]]:
+        """Go through the tasks of an instance by id: the digest of the input, and the id; superseded ones as well."""
         after = 0
         while True:
             page = self._all(sql.SELECT_DIGEST_PAGE, instance_id, after, 10 * PAGE)
-            yield from ((task, digest) for task, digest in page)
+            yield from ((digest, task) for digest, task in page)
             if len(page) < 10 * PAGE:
                 return
-            after = page[-1][0]
+            after = page[-1][1]
 
     def plan_rows_listed(self, ids: Sequence[int]) -> list[PlanRow]:
         """Return what planning needs to know of some tasks, in the order of the list; unknown ids are passed over."""
-        return list(map(PlanRow._make, self._all(sql.SELECT_PLAN_LISTED, id_list(ids))))
+        return list(map(_plan_row, self._all(sql.SELECT_PLAN_LISTED, id_list(ids))))
 
     def tasks_listed(self, ids: Sequence[int]) -> list[TaskRow]:
         """Return some tasks, in the order of the list; unknown ids are passed over."""

@@ -26,7 +26,7 @@ SELECT_TASK_PAGE: Mapping[Status | None, str] = {
 SELECT_PLAN_PAGE = """
 SELECT id, digest, status, current, place, text, parents, asked, aside, output IS NULL
 FROM task WHERE instance = ? AND id > ? ORDER BY id LIMIT ?"""
-SELECT_DIGEST_PAGE = "SELECT id, digest FROM task WHERE instance = ? AND id > ? ORDER BY id LIMIT ?"
+SELECT_DIGEST_PAGE = "SELECT digest, id FROM task WHERE instance = ? AND id > ? ORDER BY id LIMIT ?"
 _LISTED = "FROM json_each(?) AS listed CROSS JOIN task ON task.id = listed.value"
 SELECT_PLAN_LISTED = f"""
 SELECT task.id, digest, status, current, place, text, parents, asked, aside, output IS NULL {_LISTED}"""
@@ -136,4 +136,4 @@ READ_JOURNAL_MODE = "PRAGMA journal_mode"
 # A log may lose its last commits when the power fails, never its consistency: the journals in the tree hold them.
 SET_SYNCHRONOUS: Mapping[str, str] = {"wal": "PRAGMA synchronous = NORMAL", "delete": "PRAGMA synchronous = FULL"}
 SET_BUSY_TIMEOUT = "PRAGMA busy_timeout = {milliseconds:d}"
-SET_CACHE_SIZE = "PRAGMA cache_size = -16384"
+SET_CACHE_SIZE = "PRAGMA cache_size = -8192"

@@ -148,7 +148,14 @@ def test_superseded_and_revived_versions_are_clean(project: Project) -> None:
 def test_a_stopped_run_is_clean(project: Project) -> None:
     tree = Checked(project.root)
     tree.write(
-        a="if get_input() == 3: raise KeyboardInterrupt\nopen(get_data_fn('x'), 'w').close()\nset_output(1)",
+        a="""
+        x = 1
+        save_param(["x"])
+        if get_input() == 3:
+            raise KeyboardInterrupt
+        open(get_data_fn("x"), "w").close()
+        set_output(1)
+        """,
     )
     with pytest.raises(KeyboardInterrupt):
         run_to_end(tree.pipeline("a", {"a": range(6)}))
@@ -328,6 +335,13 @@ def a_row_differs(tree: Checked) -> None:
 def a_place_and_a_parameter_differ(tree: Checked) -> None:
     tree.sql(f"UPDATE task SET parents = '[[7]]' WHERE text = '0' AND {OF_DOUBLE}")
     tree.sql("UPDATE param SET value = x'00' WHERE name = 'x' AND text = '1'")
+
+
+@damage("rows")
+def a_done_task_is_said_to_wait(tree: Checked) -> None:
+    tree.sql(f"UPDATE task SET status = 0 WHERE text = '1' AND {OF_DOUBLE}")
+    tree.sql(f"UPDATE tally SET n = n - 1 WHERE {OF_DOUBLE}")
+    tree.sql("INSERT INTO tally SELECT id, 0, 1 FROM instance WHERE segment = 'double'")
 
 
 @damage("rows", "wanted")
@@ -691,6 +705,24 @@ def test_of_a_machine_that_died_only_tasks_with_files_run_again(tree: Checked) -
     assert "3 done tasks" in finding.what
     tree.check(repair=True)
     assert sorted(_statuses(tree)) == [Status.QUEUED] * 3 + [Status.DONE] * 5
+
+
+def test_a_parent_that_is_not_in_the_tree_is_forgotten_and_its_child_stays(project: Project) -> None:
+    tree = Checked(project.root)
+    tree.write(a="set_output(1)", b="set_output(2)", c="set_output(get_input('a') + get_input('b'))")
+    run_to_end(tree.pipeline("a -> c; b -> c"))
+    shutil.rmtree(tree.prefix / tree.path("b"))
+    report = tree.check(repair=True)
+    assert [finding.kind for finding in report.mended] == ["lost", "facts"]
+    assert report.clean
+    by_segment = {row.segment: row for row in _rows(tree)}
+    assert by_segment["c"].parents == (by_segment["a"].id,)
+
+
+def test_somebody_who_is_just_about_to_take_the_lock_is_no_finding(tree: Checked) -> None:
+    (tree.prefix / ".pipelet" / "lock.abc.claim").touch()
+    (tree.prefix / ".pipelet" / "lock.abc.new").touch()
+    assert tree.check().clean
 
 
 def test_a_name_that_a_terminal_would_obey_is_shown_as_text(tree: Checked) -> None:

@@ -35,10 +35,13 @@ def main() -> int:
     begun, rounds, failures = time.monotonic(), 0, 0
     faults: Counter[str] = Counter()
     restarts = 0
-    while rounds < options.rounds and not (options.minutes and time.monotonic() - begun > 60 * options.minutes):
+    most = options.rounds or (10**9 if options.minutes else 20)
+    while rounds < most and not (options.minutes and time.monotonic() - begun > 60 * options.minutes):
         seed = options.seed + rounds
         rounds += 1
         torture = Round(seed, directory / str(seed), options.faults, options.shapes, options.longest, options.verbose)
+        if rounds == 1 and not torture.own_disk:
+            print("no disk can be mounted here: a limit on the size of files stands for a full one", flush=True)
         try:
             torture.play()
         except Failed as error:
@@ -73,7 +76,7 @@ def _options() -> argparse.Namespace:
         "torture", description=words, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=int(time.time()) % 10**6 * 1000, help="of the first round")
-    parser.add_argument("--rounds", type=int, default=10**9, help="how many, each with the seed after the last")
+    parser.add_argument("--rounds", type=int, help="how many, each with the seed after the last; 20 if nothing is said")
     parser.add_argument("--minutes", type=float, default=0, help="no new round begins after so long")
     parser.add_argument("--longest", type=float, default=10, help="seconds that the database is locked, at most")
     parser.add_argument("--faults", nargs="+", choices=[*DURING, *BEFORE], default=[*DURING, *BEFORE], metavar="FAULT",

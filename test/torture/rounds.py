@@ -69,6 +69,11 @@ class Round:
         self._edited = False
         self._stage = 0
 
+    @property
+    def own_disk(self) -> bool:
+        """Whether there is a small disk that can be full or read-only."""
+        return self._disk.own
+
     def line(self) -> str:
         """What happened, in one line."""
         faults = " ".join(f"{name}{f'*{n}' if n > 1 else ''}" for name, n in self.faults.items()) or "no fault"
@@ -97,7 +102,9 @@ class Round:
                 if through and self._rng.random() < 0.6:
                     break
                 kind = BEFORE if through or self._rng.random() < 0.15 else DURING
-                names = [name for name in self._names if name in kind] or ([] if through else self._names)
+                names = [name for name in self._names if name in kind] or ([] if through else list(self._names))
+                if self._shape.blind:
+                    names = [name for name in names if name != "remove_task"]
                 through = self._disturbed(self._rng.choice(names)) if names else through
             # Now and then an edit comes before the pipeline is through.
             if number == last or self._rng.random() < 0.6:
@@ -266,6 +273,9 @@ class Round:
         """Whatever happens, a run says in words what is wrong."""
         if ended.status == -signal.SIGINT and ended.err.endswith("KeyboardInterrupt\n"):
             # Ctrl-C before main.py has come to its first line that catches it.
+            return
+        if "loky/backend/resource_tracker.py" in ended.err:
+            # What a new tracker of loky says when the old one was killed.
             return
         if "Traceback" in ended.err or "broke down" in ended.err:
             raise Failed(f"a traceback after {fault} (status {ended.status}):\n{ended.err}")

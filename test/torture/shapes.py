@@ -71,7 +71,10 @@ set_output([repr(x), scale])
 """
 GATHER = """\
 #multiplex cross_prod group_by "{group}"
-text = "".join(sorted(read(path) for path in glob_parent("**/*.txt")))
+paths = glob_parent("**/*.txt")
+if len(paths) != {count}:
+    raise FileNotFoundError("somebody removed files of the parents")
+text = "".join(sorted(map(read, paths)))
 write("sum.txt", hashlib.sha256(text.encode()).hexdigest())
 set_output([(x, len(text), sorted(get_input("{parent}")))])
 """
@@ -97,12 +100,15 @@ class Shape:
         From the first to the last; the last decides what must be there in the end.
     askers
         Segments whose done tasks rightly run again when others come or go.
+    blind
+        Whether its scripts can't tell that files of others are missing: then nothing is removed while they run.
     """
 
     name: str
     dot: str
     stages: tuple[Stage, ...]
     askers: frozenset[str] = field(default=frozenset())
+    blind: bool = False
 
     def write(self, directory: Path, number: int, workers: int, options: Mapping[str, object]) -> None:
         """Put ``main.py`` and the scripts of a stage into a directory."""
@@ -158,7 +164,8 @@ def diamond(rng: random.Random) -> Shape:
 
 def group(rng: random.Random) -> Shape:
     """Classes whose tasks read the files of all their members."""
-    scripts = {"a": FILES, "t": GATHER.format(group="a % 3", parent="a"), "s": PLAIN}
+    members = "len({value % 100 for value in get_input('a')})"
+    scripts = {"a": FILES, "t": GATHER.format(group="a % 3", parent="a", count=members), "s": PLAIN}
     return Shape("group", "a -> t -> s", _stages(rng, {"a": _inputs(rng)}, scripts, "s"), frozenset("t"))
 
 
@@ -186,7 +193,7 @@ def flaky(rng: random.Random) -> Shape:
                 raise ValueError(f"attempt {attempt} on {x}")
         set_output([x])
         """,
-        "t": GATHER.format(group="'all'", parent="f"),
+        "t": GATHER.format(group="'all'", parent="f", count="len(get_input('f'))"),
     }
     return Shape("flaky", "a -> f -> t", _stages(rng, {"a": _inputs(rng, 3, 6)}, scripts, "a"), frozenset("t"))
 
@@ -199,7 +206,7 @@ def external(rng: random.Random) -> Shape:
         logged_subprocess(["sh", "-c", "for i in 1 2 3 4 5 6; do echo $i >> out.txt; sleep 0.02; done; echo told"])
         import subprocess
         subprocess.run(["sh", "-c", "echo printed"], check=True)
-        set_output([read(get_data_fn("out.txt"))])
+        set_output([(x, read(get_data_fn("out.txt")))])
         """,
         "c": "write('c.txt', read(glob_parent('out.txt')[0]))\nset_output([x])\n",
     }
@@ -211,7 +218,7 @@ def whole(rng: random.Random) -> Shape:
     scripts = {
         "a": "write('value.txt', str(x) * 50)\nwrite('sub/value.txt', str(x))\nset_output([x])\n",
         "b": "[path] = glob_parent('value.txt')\nwrite('b.txt', read(path))\nset_output([x])\n",
-        "t": GATHER.format(group="'all'", parent="b"),
+        "t": GATHER.format(group="'all'", parent="b", count="len(get_input('b'))"),
     }
     pushes = [[[7]], [[7], [7, 8]], [[7], [7, 8], [7]], [[7, 8], [8]], [[7], [8], [7]], [[7, 8, 9], [7, 8], [7, 8, 9]]]
     stages = tuple(Stage({"a": values}, scripts) for values in rng.choice(pushes))
@@ -225,7 +232,8 @@ def ancestors(rng: random.Random) -> Shape:
         "b": PLAIN,
         "g": "write('names.txt', ' '.join(sorted(map(read, glob_seg('a', '*.txt')))))\nset_output([x])\n",
     }
-    return Shape("ancestors", "a -> b -> g", _stages(rng, {"a": _inputs(rng, 2, 5)}, scripts, "b"), frozenset("g"))
+    stages = _stages(rng, {"a": _inputs(rng, 2, 5)}, scripts, "b")
+    return Shape("ancestors", "a -> b -> g", stages, frozenset("g"), blind=True)
 
 
 def crowd(rng: random.Random) -> Shape:
@@ -233,7 +241,7 @@ def crowd(rng: random.Random) -> Shape:
     scripts = {
         "a": f"set_output(list(range({rng.randint(300, 900)})))\n",
         "b": "if x % 7 == 0:\n    time.sleep(0.005)\n    write('b.txt', str(x))\nset_output([x])\n",
-        "t": GATHER.format(group="b % 2", parent="b"),
+        "t": GATHER.format(group="b % 2", parent="b", count="sum(value % 7 == 0 for value in get_input('b'))"),
     }
     return Shape("crowd", "a -> b -> t", _stages(rng, {"a": [1]}, scripts, "t"), frozenset("t"))
 
