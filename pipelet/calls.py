@@ -103,6 +103,8 @@ class CallMaker:
         else:
             parents = [()] * len(tasks)
         if self._needs_line:
+            if sum(map(len, self._refs.values())) > _REMEMBERED:
+                self._refs.clear()
             for name, column in zip(self.context.parents, zip(*parents, strict=True), strict=False):
                 # All at once: one by one they take longer than the tasks.
                 self._ancestor_tasks(name, sorted({task for ids in column for task in ids}))
@@ -176,6 +178,8 @@ class CallMaker:
 
 
 _NONE_ABSENT: frozenset[str] = frozenset()
+#: What was looked up of more ancestor tasks than this is let go between batches.
+_REMEMBERED = 20_000
 _unpack = msgpack.unpackb
 
 

@@ -79,6 +79,9 @@ def sweep(writer: Writer, tree: Tree) -> int:
     """
     number = 0
     for row in writer.instances():
+        if not row.journal_end and tree.read_meta(row.path).get("computed"):
+            # Its journal is gone, and with it all that tells what is a stray.
+            continue
         places = {task.id: task.place for task in writer.plan_rows(row.id)}
         whole = row.whole_task is not None or "" in places.values()
         number += remove_strays(tree, row.path, places, whole)

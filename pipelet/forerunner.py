@@ -91,7 +91,7 @@ class Forerunner:
         self._fresh = {}
 
     def halt(self, segment: str) -> None:
-        """Let nothing begin below a segment of which tasks are superseded that others may have followed."""
+        """Let nothing begin below a segment of which tasks don't count any more that others may have followed."""
         for name in self._snapshot.graph.descendants(segment):
             run = self._runs[name]
             run.halted = True

@@ -65,6 +65,12 @@ class History:
         """Whether nothing was ever recorded of it."""
         return not self._index
 
+    @property
+    def lost(self) -> bool:
+        """Whether tasks have run of which nothing is on record, since their journal is gone: their files stay."""
+        row = self._row
+        return row is not None and not row.journal_end and bool(self._tree.read_meta(row.path).get("computed"))
+
     def versions(self, digests: Sequence[bytes]) -> dict[bytes, list[Record]]:
         """Return the versions of the tasks with these inputs, the current one first."""
         ids: list[int] = []
@@ -110,14 +116,19 @@ class History:
     # --- what is on disk -----------------------------------------------------------------------------------------
 
     def _is_there(self, task: int, current: int, place: str, text: str) -> bool:
-        if current == SUPERSEDED:
-            present = task_name(task, text) in self._aside
-        else:
-            present = place in self._here if place else self.has_data
+        present = task_name(task, text) in self._aside if current == SUPERSEDED else self._has(place)
         if self._cut and not present:
             # Whoever runs it first finishes the moves that were cut, and then it is where it belongs.
-            present = (place in self._here if place else self.has_data) or task_name(task, text) in self._aside
+            present = self._has(place) or task_name(task, text) in self._aside
         return present
+
+    def _has(self, place: str) -> bool:
+        if not place:
+            return self.has_data
+        if place in self._here:
+            return True
+        # It may have been made since: tasks end while others are looked at.
+        return self._row is not None and os.path.isdir(os.path.join(self._tree.data_dir(self._row.path), place))
 
     @cached_property
     def has_data(self) -> bool:

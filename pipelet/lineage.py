@@ -8,6 +8,9 @@ from pipelet.core.graph import Graph
 from pipelet.core.parents import Parents, decode_parents
 from pipelet.statusdb import Reader
 
+#: So many answers are kept.
+_REMEMBERED = 20_000
+
 
 class Lineage:
     """Looks up ancestor tasks; answers are kept, since the tasks of a segment share most of their ancestors.
@@ -73,7 +76,10 @@ class Lineage:
         if known is None:
             text = self._changed.get(task)
             if text is None:
-                row = self._reader.task(task)
-                text = row.parents if row is not None else ""
-            known = self._lines[task] = self._whole_line(segment, self.decode(text or ""))
+                rows = self._reader.plan_rows_listed([task])
+                text = rows[0].parents if rows else ""
+            known = self._whole_line(segment, self.decode(text))
+            while len(self._lines) >= _REMEMBERED:
+                del self._lines[next(iter(self._lines))]
+            self._lines[task] = known
         return known

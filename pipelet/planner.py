@@ -155,7 +155,7 @@ class Planner:
             return planned
         history = self.history(segment)
         planned.inputs = wanted
-        planned.whole = self._is_whole(segment, wanted) and history.empty
+        planned.whole = self._is_whole(segment, wanted) and history.empty and not history.lost
         planned.pieces = self._pieces(planned, self._facts(segment, history, not self._is_settled(segment)))
         return planned
 

@@ -492,6 +492,10 @@ class Recorder:
         if self._writer.settled(row.id)[1] != mark:
             self._writer.set_mark(row.id, mark)
 
+    def is_settled(self, segment: str) -> bool:
+        """Whether a run has left the segment with nothing to do, and wrote all that people read about it."""
+        return self._writer.settled(self._instances[segment].id)[1] is not None
+
     def changed_modules(self, segment: str) -> list[str]:
         """Warnings about modules of the code directory that a segment imports without depending on them."""
         meta = self._tree.read_meta(self._instances[segment].path)
@@ -562,7 +566,7 @@ def journal_events(reader: Writer, row: InstanceRow) -> Iterable[Event]:
             yield ["task", task.id, *task[2:], [list(item[1:]) for item in params.get(task.id, ())]]
     if row.whole_task is not None:
         yield ["whole", row.whole_task]
-    if row.wanted:
+    if row.wanted is not None:
         yield ["wanted", row.wanted]
     if row.waiting is not None:
         yield ["waiting", row.waiting]

@@ -243,7 +243,8 @@ class Scheduler:
         if applied.parents or applied.queued:
             self._planner.lineage.forget()
         run.queue.extend(applied.queued)
-        self._pardon(run, [row.id for row, _ in applied.queued])
+        if run.failed:
+            self._pardon(run, [row.id for row, _ in applied.queued])
         first = self._recorder.first_id
         run.again.update(row.id for row, _ in applied.queued if row.id < first)
         ran = run.again
@@ -261,6 +262,7 @@ class Scheduler:
         if run.early is not None:
             begun = self._recorder.let_go(run.name)
             self._disregard(run, [*begun, *run.queue.ids(), *run.flying])
+            self._forerunner.halt(run.name)
         self._recorder.finish(run.name, run.waiting)
         level = logging.WARNING if error is None else logging.ERROR
         told = error is not None and self._raise_failures is not None
@@ -308,7 +310,7 @@ class Scheduler:
             known = [task for task in run.ids if task not in run.failed]
         self._planner.outcomes[run.name] = Outcome(known, complete)
         self._recorder.finish(run.name, None)
-        if run.done:
+        if run.done or not self._recorder.is_settled(run.name):
             self._recorder.write_parameters(run.name, run.ids)
         signature = self._planner.note_signature(run.name)
         if complete and run.planned is not None and not run.planned.warnings:

@@ -108,7 +108,7 @@ class FailureBook:
             self.kept.append(failure._replace(error=_cut(failure.error, _LINE), traceback=text))
 
     def forget(self, task: int) -> None:
-        """Take back the failure of a task that ran again, or is not wanted; of those that were not kept none is known."""
+        """Take back the failure of a task that runs again, or is not wanted, if it was kept."""
         for place, failure in enumerate(self.kept):
             if failure.task == task:
                 del self.kept[place]

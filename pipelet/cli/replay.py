@@ -11,8 +11,8 @@ from pipelet.cli import complain
 from pipelet.errors import PipeletError
 
 EXAMPLES = """\
-  pipeutils --replay .sqlstatus 12  run task 12 again, in a directory of its own
-  pipeutils --replay .sqlstatus 12 --pdb  the same in the debugger: c runs on to where it fails
+  pipeutils --replay .sqlstatus 3  run task 3 again, in a directory of its own
+  pipeutils --replay .sqlstatus 3 --pdb  the same in the debugger: c runs on to where it fails
 """
 
 _OPTIONS = ("pdb", "directory", "code_dir", "prefix")

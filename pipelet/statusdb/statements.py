@@ -81,7 +81,8 @@ RESULT_FIELDS = (
     "status", "place", "output", "digests", "texts", "asked", "begun", "ended", "host", "pid", "error",
 )
 UPDATE_RESULT = f"UPDATE task SET {', '.join(f'{name} = ?' for name in RESULT_FIELDS)} WHERE id = ?"
-UPDATE_PARENTS_LISTED = "UPDATE task SET parents = ? WHERE id IN (SELECT value FROM json_each(?))"
+UPDATE_PARENTS_LISTED = """
+UPDATE task SET parents = ? WHERE id IN (SELECT value FROM json_each(?)) AND instance = ?"""
 SELECT_STATES = """
 SELECT id, instance, status, current FROM task WHERE id IN (SELECT value FROM json_each(?))"""
 #: A task that is running shows since when; its result brings the exact time.
@@ -91,13 +92,14 @@ UPDATE task SET status = ?1, begun = CASE
     WHEN ?1 = {Status.QUEUED.value} AND status = {Status.RUNNING.value} THEN NULL
     ELSE begun END
 WHERE id = ?3"""
-UPDATE_CURRENT = "UPDATE task SET current = ? WHERE id = ?"
-#: The events that set one column of a task and nothing else.
+UPDATE_CURRENT = "UPDATE task SET current = ? WHERE id = ? AND instance = ?"
+#: The events that set one column of a task and nothing else. A journal speaks of its own instance's tasks: after a
+#: rebuild a number that came on no record may have been given to another's.
 UPDATE_COLUMN: Mapping[str, str] = {
-    "parents": "UPDATE task SET parents = ? WHERE id = ?",
-    "asked": "UPDATE task SET asked = ? WHERE id = ?",
-    "aside": "UPDATE task SET aside = ? WHERE id = ?",
-    "place": "UPDATE task SET place = ? WHERE id = ?",
+    "parents": "UPDATE task SET parents = ? WHERE id = ? AND instance = ?",
+    "asked": "UPDATE task SET asked = ? WHERE id = ? AND instance = ?",
+    "aside": "UPDATE task SET aside = ? WHERE id = ? AND instance = ?",
+    "place": "UPDATE task SET place = ? WHERE id = ? AND instance = ?",
 }
 DELETE_TASKS = "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?))"
 DELETE_PARAMS = "DELETE FROM param WHERE task IN (SELECT value FROM json_each(?))"

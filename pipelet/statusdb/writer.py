@@ -364,20 +364,22 @@ class Writer(Reader):
                 texts.setdefault(text, {})[task] = None
             if 10 * len(texts) < len(last):
                 for text, tasks in texts.items():
-                    self._do(sql.UPDATE_PARENTS_LISTED, text, id_list(list(tasks)))
+                    self._do(sql.UPDATE_PARENTS_LISTED, text, id_list(list(tasks)), instance)
                 return
-        self._many(sql.UPDATE_COLUMN[events[0][0]], [(value, task) for _, task, value in events])
+        self._many(sql.UPDATE_COLUMN[events[0][0]], [(value, task, instance) for _, task, value in events])
 
     def _apply_current(self, instance: int, events: list[Event]) -> None:
         wanted = {task: current for _, task, current in events}
         changes: Counter[_Key] = Counter()
         for task, owner, status, current in self._states(wanted):
-            changes[owner, status] += (wanted[task] == 1) - (current == 1)
-        self._many(sql.UPDATE_CURRENT, [(current, task) for task, current in wanted.items()])
+            if owner == instance:
+                changes[owner, status] += (wanted[task] == 1) - (current == 1)
+        self._many(sql.UPDATE_CURRENT, [(current, task, instance) for task, current in wanted.items()])
         self._count(changes)
 
     def _apply_delete(self, instance: int, events: list[Event]) -> None:
-        self.delete_tasks([task for _, task in events])
+        states = self._states([task for _, task in events])
+        self.delete_tasks([task for task, owner, _, _ in states if owner == instance])
 
     def _apply_to_instance(self, instance: int, events: list[Event]) -> None:
         kind, value = events[-1]

@@ -177,7 +177,7 @@ def test_help_shows_examples_that_are_right(shell: Shell, line: str) -> None:
     for example in lines:
         # What goes on until Ctrl-C gets one after some seconds.
         ended = "timeout --preserve-status --signal=INT 10 " if "--watch" in example else ""
-        typed = shell.typed(ended + example, where, given="s3cret\n")
+        typed = shell.typed(ended + example, where, given="c\n" if "--pdb" in example else "s3cret\n")
         later = command == "pipeweb" and "later" in typed.stderr
         assert typed.returncode == (1 if later else 0), f"{example}: {typed.stderr}"
         assert "usage:" not in typed.stderr

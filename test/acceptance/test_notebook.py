@@ -324,7 +324,7 @@ def bars_of(outputs: list[Any]) -> list[str]:
 def test_a_notebook_shows_a_bar_for_each_segment(notebook: Notebook) -> None:
     text = "import time\ntime.sleep(0.25)\nset_output([get_input()])"
     notebook.project.write(a=text, b=text)
-    notebook.good("P = Pipeline('a -> b', './', './prefix')\nP.push(a=range(6))")
+    notebook.good("P = Pipeline('a -> b', './', './prefix', order='breadth')\nP.push(a=range(6))")
     outputs = notebook.good("w, t = launch_process(P, 1, log_level=0)\nsummary = w.run()")
     bars = bars_of(outputs)
     assert [bar.split()[0] for bar in bars] == ["a", "b"]
@@ -342,7 +342,7 @@ import sys
 from pipelet.launchers import launch_interactive, launch_process
 from pipelet.pipeline import Pipeline
 
-P = Pipeline("a -> b", "./", "./prefix")
+P = Pipeline("a -> b", "./", "./prefix", order="breadth")
 P.push(a=range(8))
 w, t = launch_process(P, 1) if sys.argv[1:] else launch_interactive(P)
 print(w.run())

@@ -94,7 +94,7 @@ def test_wrong_use(ran: Project, words: list[str], said: str) -> None:
 def test_help_shows_it_with_an_example(project: Project) -> None:
     ended = project.ran(*COMMAND, "--help")
     assert "--replay SQLFILE TASK" in ended.stdout
-    assert "pipeutils --replay .sqlstatus 12 --pdb" in ended.stdout
+    assert "pipeutils --replay .sqlstatus 3 --pdb" in ended.stdout
 
 
 @pytest.mark.parametrize(

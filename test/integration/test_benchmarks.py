@@ -237,18 +237,12 @@ def test_sizes_and_peers_are_checked() -> None:
 
 # --- peers -----------------------------------------------------------------------------------------------------------
 
-SCRIPTS = {
-    "joblib": "joblib", "doit": "doit", "luigi": "luigi", "parsl": "parsl", "dask": "dask", "redun": "redun",
-    "snakemake": "snakemake", "ninja": "", "make": "",
-}
+LIGHT = ("joblib", "doit", "ninja", "make")
+HEAVY = ("luigi", "parsl", "dask", "redun", "snakemake")
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [*LIGHT, *(pytest.param(name, marks=pytest.mark.peers) for name in HEAVY)])
 def test_a_peer_does_the_work_and_one_element_more(name: str, tmp_path: Path) -> None:
-    if not SCRIPTS[name] and not shutil.which(name):
-        pytest.skip(f"there is no program {name}")
-    if SCRIPTS[name] and importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
     assert run(f"peers/with_{name}.py", tmp_path / "work", 7).splitlines()[-1] == "49"
     assert run(f"peers/with_{name}.py", tmp_path / "work", 8).splitlines()[-1] == "64"
 

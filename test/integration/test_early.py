@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Project
+from support import Project, run_to_end
 from test_explain_property import READ, World
 from told_segments import ROOT
 
@@ -27,11 +28,12 @@ from pipelet.errors import PipeletError
 from pipelet.executors.base import InlineExecutor
 from pipelet.forerunner import Forerunner
 from pipelet.pipeline import Pipeline
+from pipelet.progress import Bars, SegmentProgress, Tracker
 from pipelet.runner import Hooks, execute
 from pipelet.scheduler import Stopped
-from pipelet.statusdb import Reader, unpack_ids
-from pipelet.storage import Tree
+from pipelet.statusdb import Reader, TaskRow, Writer, unpack_ids
 from pipelet.summary import Summary
+from pipelet.taskqueue import TaskQueue, Waiting
 from pipelet.utils import rebuild_db_from_disk
 
 
@@ -39,11 +41,12 @@ class Workers:
     """Some workers without processes: which of them ends first, and what it hands over when, is a matter of chance.
 
     A task is executed when its batch is submitted, or at the moment when its result is collected: then it sees what
-    became of its ancestors meanwhile.
+    became of its ancestors meanwhile. Those of the segments `last` end only when nothing else is left.
     """
 
-    def __init__(self, chance: random.Random, slots: int) -> None:
+    def __init__(self, chance: random.Random, slots: int, last: str = "") -> None:
         self.slots = slots
+        self._last = last
         self._chance = chance
         self._inline = InlineExecutor()
         self._pending: dict[Future[BatchResult], tuple[Batch, list[TaskResult]]] = {}
@@ -72,7 +75,8 @@ class Workers:
         known = list(futures)
         if not timeout and self._chance.random() < 0.7:
             return set(), set(known)
-        ended = self._chance.choice(known)
+        first = [future for future in known if self._pending[future][0].context.segment not in self._last]
+        ended = self._chance.choice(first or known)
         batch, results = self._pending.pop(ended)
         number = len(batch.calls) if self._chance.random() < 0.7 else self._chance.randint(1, len(batch.calls))
         results += self._execute(batch, number, len(results))
@@ -100,16 +104,18 @@ class Workers:
 def run_by_chance(
     pipeline: Pipeline, chance: random.Random, patch: pytest.MonkeyPatch, slots: int = 3,
     stop: Callable[[], bool] = lambda: False,
+    report: Callable[[Sequence[SegmentProgress]], None] = lambda items: None,
+    last: str = "",
 ) -> Summary:
     """Run a pipeline by `Workers`."""
     made: list[Workers] = []
 
     def make(scratch: str) -> Workers:
-        made.append(Workers(chance, slots))
+        made.append(Workers(chance, slots, last))
         patch.setattr(pipelet.scheduler, "wait", made[0].wait)
         return made[0]
 
-    hooks = Hooks(lambda level, text: None, lambda items: None, stop)
+    hooks = Hooks(lambda level, text: None, report, stop)
     return execute(pipeline.snapshot(), make, hooks, lambda: None)
 
 
@@ -264,7 +270,8 @@ class Twins:
     def pipeline(self, world: Pair) -> Pipeline:
         edges = "; ".join(f"{parent} -> {name}" for name, item in world.segments.items() for parent in item.parents)
         return world.project.pipeline(
-            f"{'; '.join(world.segments)}; {edges}", world.pushed, partial=world.partial, order=self.order
+            f"{'; '.join(world.segments)}; {edges}", world.pushed, partial=world.partial, order=self.order,
+            durability="process",
         )
 
     def run(self, compared: bool = True) -> None:
@@ -302,10 +309,8 @@ class Twins:
             def stop() -> bool:
                 return len(world.project.lines("executed")) - before >= number
 
-            try:
+            with suppress(Stopped):
                 run_by_chance(self.pipeline(world), random.Random(seed), self.patch, self.slots, stop)
-            except Stopped:
-                pass
 
         self.both(one)
         self.story.append(f"stopped after {number}")
@@ -391,7 +396,7 @@ CASES: dict[str, tuple[str, dict[str, str], list[dict[str, list[Any]]]]] = {
     ),
     "three": (
         "a; b; c; a -> d; b -> d; c -> d; d -> e",
-        {name: LEAVES for name in "abcde"},
+        dict.fromkeys("abcde", LEAVES),
         [{"a": [1, 2], "b": [1, 2, 3], "c": [4, 5]}, {"a": [1, 2], "b": [2], "c": [4, 5, 6]}],
     ),
     "union": (
@@ -462,7 +467,10 @@ CASES: dict[str, tuple[str, dict[str, str], list[dict[str, list[Any]]]]] = {
     ),
     "some give nothing": (
         "a -> b -> c",
-        {"a": "set_output([get_input()] * (get_input() % 3))", "b": "if get_input() % 2:\n    set_output(1)", "c": LEAVES},
+        {
+            "a": "set_output([get_input()] * (get_input() % 3))",
+            "b": "if get_input() % 2:\n    set_output(1)", "c": LEAVES,
+        },
         [MANY, {"a": [2, 3]}],
     ),
     "none gives anything": ("a -> b -> c", {"a": "leave(seg_input)", "b": LEAVES, "c": LEAVES}, [MANY, {"a": [2]}]),
@@ -497,7 +505,7 @@ CASES: dict[str, tuple[str, dict[str, str], list[dict[str, list[Any]]]]] = {
 
 
 def alike(
-    root: Path, patch: pytest.MonkeyPatch, case: str, seed: int, **options: Any
+    root: Path, patch: pytest.MonkeyPatch, case: str, seed: int, last: str = "", **options: Any
 ) -> list[tuple[Summary, dict[str, Any]]]:
     """Run a case with tasks that begin early and without; what is there must be the same after each run."""
     dot, scripts, pushes = CASES[case]
@@ -512,8 +520,8 @@ def alike(
             if late:
                 inner.setattr(Forerunner, "_may_begin", lambda self, run: False)
             for push in pushes:
-                pipeline = project.pipeline(dot, push, **options)
-                summary = run_by_chance(pipeline, chance, inner, 1 + seed % 3)
+                pipeline = project.pipeline(dot, push, durability="process", **options)
+                summary = run_by_chance(pipeline, chance, inner, 4 if last else 1 + seed % 3, last=last)
                 found[-1].append((summary, state(pipeline)))
                 said = pipeline.explain()
                 assert said.up_to_date or not summary.ok, str(said)
@@ -535,11 +543,369 @@ def alike(
 def test_in_the_end_all_is_as_if_each_segment_had_waited(
     case: str, order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for seed in range(4):
+    for seed in range(int(os.environ.get("EARLY_FROM", "0")), int(os.environ.get("EARLY_SEEDS", "2"))):
         with monkeypatch.context() as patch:
             if seed % 2:
                 patch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
-            alike(tmp_path, patch, case, seed, order=order)
+            alike(tmp_path, patch, case, seed, ("", "cd", "", "d")[seed % 4], order=order)
+
+
+# --- what runs when
+
+NOTE = """\
+import os
+with open(os.environ["PIPELET_TEST_ORDER"], "a") as _file:
+    print(Path(__file__).stem, file=_file)
+"""
+CHAIN = {"a": "set_output(get_input())", "b": "set_output(get_input())", "c": ""}
+
+
+def executed(
+    project: Project, dot: str, scripts: dict[str, str], push: dict[str, Any], patch: pytest.MonkeyPatch, **options: Any
+) -> str:
+    """Run it in this process; the segments of the tasks in the order in which they were executed."""
+    patch.setenv("PIPELET_TEST_ORDER", str(project.root / "order"))
+    project.write(**{name: "from pathlib import Path\n" + NOTE + text for name, text in scripts.items()})
+    (project.root / "order").unlink(missing_ok=True)
+    assert project.run(project.pipeline(dot, push, **options)).ok
+    return "".join(project.lines("order"))
+
+
+def test_chains_end_early(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = executed(project, "a -> b -> c", CHAIN, {"a": list(range(6))}, monkeypatch)
+    assert Counter(order) == {"a": 6, "b": 6, "c": 6}
+    assert order.index("c") < order.rindex("a")
+
+
+def test_segment_after_segment(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = executed(project, "a -> b -> c", CHAIN, {"a": list(range(6))}, monkeypatch, order="breadth")
+    assert order == "a" * 6 + "b" * 6 + "c" * 6
+
+
+@pytest.mark.parametrize(
+    ("early", "child", "parent"),
+    [
+        (True, "", "set_output(get_input())"),
+        (True, '#multiplex cross_prod where "a % 2"', "set_output(get_input())"),
+        (True, "#multiplex union", "set_output([get_input()] * 2)"),
+        (True, 'found = glob_parent("")', "set_output(get_input())"),
+        (False, "#multiplex zip", "set_output(get_input())"),
+        (False, '#multiplex group_by "a"', "set_output(get_input())"),
+        (False, 'found = glob_seg("a", "")', "set_output(get_input())"),
+        (False, "", ""),
+    ],
+)
+def test_what_may_begin_before_all_parents_have_ended(
+    early: bool, child: str, parent: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the child must be the last line of the scripts: a directive is a comment of its own
+    order = executed(project, "a -> b", {"a": parent, "b": f"\n{child}\n"}, {"a": list(range(6))}, monkeypatch)
+    assert order.count("a") == 6
+    assert "b" in order
+    assert (order.index("b") < order.rindex("a")) == early
+
+
+def test_of_a_product_each_pair_begins_when_both_are_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    # however long the first pairs take to find
+    monkeypatch.setattr("pipelet.early._SHARE", float("inf"))
+    scripts = {"a": "set_output(get_input())", "b": "set_output(get_input())", "c": ""}
+    order = executed(project, "a; b; a -> c; b -> c", scripts, {"a": [1, 2, 3], "b": [1, 2, 3]}, monkeypatch)
+    assert Counter(order) == {"a": 3, "b": 3, "c": 9}
+    assert order.index("c") < max(order.rindex("a"), order.rindex("b"))
+
+
+@pytest.mark.parametrize("elements", [1, 2])
+def test_what_might_have_data_to_itself_waits(
+    elements: int, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One task of the parent that has ended is no proof that there will be more than one."""
+    scripts = {"a": "set_output(get_input())", "b": "set_output(get_input() % 1)", "c": 'get_data_fn("x")'}
+    pushed = {"a": list(range(elements))}
+    order = executed(project, "a -> b -> c", scripts, pushed, monkeypatch)
+    assert order == "a" * elements + "b" * elements + "c"
+    (task,) = project.pipeline("a -> b -> c", pushed).tasks("c")
+    assert task.path is not None
+    assert Path(task.path).name == ("data" if elements == 1 else f"{task.id}_0")
+
+
+#: One of the tasks ends only when the other one's chain has ended.
+SLOW = """\
+import time
+from pathlib import Path
+end = time.monotonic() + 60
+while get_input() == 0 and not Path({mark!r}).exists():
+    assert time.monotonic() < end, "the other chain does not get on"
+    time.sleep(0.01)
+set_output(get_input())
+"""
+
+
+def test_a_long_task_does_not_hold_up_the_children_of_others(project: Project) -> None:
+    mark = str(project.root / "mark")
+    project.write(
+        a=SLOW.format(mark=mark),
+        b="set_output(get_input())",
+        c=f"if get_input() == 2:\n    open({mark!r}, 'w').close()",
+    )
+    summary = project.run(project.pipeline("a -> b -> c", {"a": [0, 1, 2]}), 2)
+    assert (summary.ok, summary.done) == (True, 9)
+
+
+def test_a_long_task_in_the_middle_does_not_hold_up_others(project: Project) -> None:
+    mark = str(project.root / "mark")
+    project.write(
+        a="set_output(get_input())",
+        b=SLOW.format(mark=mark),
+        c=f"if get_input() == 5:\n    open({mark!r}, 'w').close()",
+    )
+    summary = project.run(project.pipeline("a -> b -> c", {"a": list(range(6))}), 2)
+    assert (summary.ok, summary.done) == (True, 18)
+
+
+def test_worker_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks of different lengths, by two workers; what is there is what a run gives in which all wait."""
+    wait = "import time\ntime.sleep(get_input() % 3 * 0.2)\n"
+    scripts = {
+        "a": SEES + wait + LEAVES, "b": SEES + "set_output(get_input() % 5)\n" + 'leave(seg_input)',
+        "c": SEES + '#multiplex cross_prod where "b <= a"\n' + READS, "d": SEES + COUNTS,
+    }
+    dot = "a -> b; a -> c; b -> c; c -> d"
+    found = []
+    for name in ("early", "late"):
+        (tmp_path / name).mkdir()
+        project = Project(tmp_path / name).write(**scripts)
+        pipeline = project.pipeline(dot, {"a": list(range(8))})
+        if name == "early":
+            assert project.run(pipeline, 2).ok
+        else:
+            monkeypatch.setattr(Forerunner, "_may_begin", lambda self, run: False)
+            assert project.run(pipeline).ok
+        found.append(state(pipeline))
+        assert pipeline.explain().up_to_date
+        check_rebuild(pipeline)
+    assert found[0] == found[1]
+
+
+def test_in_this_process_a_failure_is_raised_and_the_next_run_goes_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = {"a": "set_output(get_input())", "b": "assert get_input() != 2\nset_output(get_input())", "c": ""}
+    pushed = {"a": list(range(5))}
+    with pytest.raises(AssertionError):
+        executed(project, "a -> b -> c", scripts, pushed, monkeypatch)
+    begun = "".join(project.lines("order"))
+    assert begun.endswith("b")
+    assert begun.count("a") < 5
+    executed(project, "a -> b -> c", {**scripts, "b": scripts["b"].replace("2", "7")}, pushed, monkeypatch)
+    executed(project, "a -> b -> c", scripts, {"a": [0, 1, 3]}, monkeypatch)
+
+
+# --- what was begun in vain
+
+
+def test_the_result_of_a_task_whose_ancestors_were_superseded_meanwhile_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the workers were at, what a task read is what its parents have left."""
+    seen: Counter[str] = Counter()
+    for name in ("_doubt", "_disregard"):
+        old = getattr(pipelet.scheduler.Scheduler, name)
+
+        def counted(self: Any, *arguments: Any, old: Any = old, name: str = name) -> Any:
+            seen[name] += 1
+            return old(self, *arguments)
+
+        monkeypatch.setattr(pipelet.scheduler.Scheduler, name, counted)
+    monkeypatch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+    for seed in range(3):
+        alike(tmp_path, monkeypatch, "equal elements for one that counts", seed, "cd")
+    assert seen["_disregard"]
+    assert seen["_doubt"]
+
+
+def test_a_failure_that_did_not_last_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = []
+    old = pipelet.scheduler.FailureBook.forget
+    monkeypatch.setattr(
+        pipelet.scheduler.FailureBook, "forget", lambda self, task: (forgotten.append(task), old(self, task))
+    )
+    for seed in range(6):
+        for summary, _ in alike(tmp_path, monkeypatch, "fails alone", seed):
+            assert sum(summary.kinds.values()) == len(summary.failures) == summary.failed
+    assert forgotten
+
+
+def test_what_was_begun_for_inputs_that_could_not_be_made_leaves_nothing_behind(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = {
+        "a": "set_output(get_input())", "b": '#multiplex cross_prod where "a < 9"\nset_output(get_input())', "c": "",
+    }
+    project.write(**scripts)
+    pipeline = project.pipeline("a -> b -> c", {"a": [1, 2, 3, "x"]})
+    summary = run_by_chance(pipeline, random.Random(1), monkeypatch, 1)
+    assert summary.counts["b"]["done"]
+    assert (summary.waiting, summary.failed) == (["b", "c"], 1)
+    assert pipeline.status()["b"] == project.pipeline("a -> b -> c").status()["b"]
+    assert not any(pipeline.status()["b"].values())
+    assert pipeline.outputs("b") == []
+    begun = {task.id for task in pipeline.tasks("b")}
+    # what is there is taken, once the inputs can be made
+    mended = project.pipeline("a -> b -> c", {"a": [1, 2, 3]})
+    summary = run_by_chance(mended, random.Random(1), monkeypatch, 1)
+    assert summary.ok
+    assert summary.counts["b"] == {"done": 3 - len(begun), "reused": len(begun), "failed": 0}
+    assert begun <= {task.id for task in mended.tasks("b")}
+
+
+def test_a_dropped_task_that_is_wanted_again_is_current_again(project: Project) -> None:
+    project.write(a="")
+    for pushed in ([1, 2], [1, 3], [1, 2]):
+        assert run_to_end(project.pipeline("a", {"a": pushed})).ok
+    with Reader.open(project.pipeline("a").sqlfile) as reader:
+        (row,) = reader.instances()
+        assert {task.text for task in reader.tasks(row.id) if task.current == 1} == {"1", "2"}
+
+
+# --- the queue
+
+
+class Queued:
+    """A queue, a plain list of what is to be in it, and a database of the records."""
+
+    def __init__(self, path: Path) -> None:
+        self.writer = Writer.open(path / "db")
+        self.writer.add_instance("a", "key", "a_KEY", [], 0.0, 1)
+        self.queue = TaskQueue(self.writer)
+        self.model: list[Waiting] = []
+        self.next = 1
+
+    def add(self, number: int) -> None:
+        rows = [
+            TaskRow(
+                task, 1, task.to_bytes(16, "big"), 0, 1, None, str(task), b"\x90", None, None, None, f"[[{task}]]",
+                None, None, None, None, None, None, 0,
+            )
+            for task in range(self.next, self.next + number)
+        ]
+        self.next += number
+        self.writer.add_new(rows)
+        self.queue.extend((row, 1000 - row.id) for row in rows)
+        self.model += [Waiting(row, 1000 - row.id) for row in rows]
+
+    def take(self, number: int) -> list[Waiting]:
+        taken = self.queue.take(number)
+        expected, self.model = self.model[:number], self.model[number:]
+        assert taken == expected
+        return taken
+
+    def put_back(self, tasks: list[Waiting]) -> None:
+        self.queue.put_back(tasks)
+        self.model = tasks + self.model
+
+    def set_parents(self, tasks: Iterable[int]) -> None:
+        texts = {task: f"[[{task},{task + 1}]]" for task in tasks}
+        self.writer.apply(1, [["parents", task, text] for task, text in texts.items()])
+        self.queue.set_parents(texts)
+        self.model = [
+            Waiting(row._replace(parents=texts.get(row.id, row.parents)), position) for row, position in self.model
+        ]
+
+    def remove(self, tasks: set[int]) -> None:
+        assert self.queue.remove(tasks) == [row.id for row, _ in self.model if row.id in tasks]
+        self.model = [waiting for waiting in self.model if waiting.row.id not in tasks]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_queue_of_more_tasks_than_it_holds_is_a_queue(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    queued = Queued(tmp_path)
+    with closing(queued.writer):
+        for _ in range(60):
+            step = chance.randrange(6)
+            if step < 2:
+                queued.add(chance.randint(0, 6))
+            elif step == 2:
+                queued.take(chance.randint(0, 9))
+            elif step == 3:
+                taken = queued.take(chance.randint(0, 5))
+                queued.put_back(taken[chance.randint(0, len(taken)) :])
+            elif step == 4:
+                known = [row.id for row, _ in queued.model]
+                queued.set_parents(chance.sample(known, chance.randint(0, len(known))))
+            else:
+                known = [row.id for row, _ in queued.model]
+                queued.remove({*chance.sample(known, chance.randint(0, min(3, len(known)))), 10**6})
+            assert len(queued.queue) == len(queued.model)
+            assert bool(queued.queue) == bool(queued.model)
+            assert queued.queue.ids() == [row.id for row, _ in queued.model]
+        queued.take(10**6)
+        assert not queued.queue
+
+
+def test_classes_that_wait_in_the_database_have_their_members(project: Project) -> None:
+    project.write(
+        a="set_output([(number % 7, number) for number in range(40)])",
+        b="#multiplex group_by 'a[0]'\nset_output((get_input(), sum(item[1] for item in get_input('a'))))",
+    )
+    pipeline = project.pipeline("a -> b")
+    assert run_to_end(pipeline).ok
+    assert pipeline.outputs("b") == [
+        (rest, sum(number for number in range(40) if number % 7 == rest)) for rest in range(7)
+    ]
+
+
+# --- what people see meanwhile
+
+
+def test_totals_grow_and_are_never_less_than_what_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where tasks ran in vain, so that more have ended than are wanted."""
+    seen: list[list[SegmentProgress]] = []
+    dot, scripts, pushes = CASES["equal elements for one that counts"]
+    project = Project(tmp_path).write(**{name: SEES + text for name, text in scripts.items()})
+    growing = False
+    for seed in range(4):
+        shutil.rmtree(project.prefix, ignore_errors=True)
+        tracker, stream = Tracker(), Terminal()
+        bars = Bars(stream, True)
+
+        def report(items: Sequence[SegmentProgress], tracker: Tracker = tracker, bars: Bars = bars) -> None:
+            seen.append(list(items))
+            tracker.update(items)
+            bars.show(tracker.snapshot())
+            str(tracker)
+
+        pipeline = project.pipeline(dot, pushes[0])
+        summary = run_by_chance(pipeline, random.Random(seed), monkeypatch, 3, report=report)
+        bars.close()
+        assert summary.ok
+        for items in seen:
+            for item in items:
+                if item.total is not None:
+                    assert item.total == item.queued + item.running + item.ended or not item.growing
+                    assert item.total >= item.queued + item.running + item.ended
+                    assert item.finished == (not item.growing and item.total == item.ended)
+                    growing |= item.growing and item.total > 0
+        assert all(item.finished for item in seen[-1])
+        assert [item.total for item in seen[-1]] == [
+            max(number, summary.counts[name]["done"])
+            for name, number in zip("abcd", [7, 2, 2, 2], strict=True)
+        ]
+        assert str(tracker).startswith("running: ")
+        assert "or more" not in str(tracker)
+        words = stream.getvalue()
+        # each segment says at its end how it ended, once
+        for name in "abcd":
+            assert words.count(f"{name}  {summary.counts[name]['done']} done") == 1, words
+        seen.clear()
+    assert growing
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
 
 
 SEEDS = int(os.environ.get("PIPELET_SEEDS", "12"))
@@ -547,9 +913,8 @@ FIRST = int(os.environ.get("PIPELET_FIRST_SEED", "0"))
 
 
 @pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ROOT, "")
-    yield
 
 
 @pytest.mark.usefixtures("root")
@@ -561,7 +926,7 @@ def test_random_pipelines_end_as_if_each_segment_had_waited(
     try:
         twins.run()
         for _ in range(4):
-            compared = all([twins.edit() for _ in range(twins.chance.randint(1, 2))])
-            twins.run(compared)
+            edits = [twins.edit() for _ in range(twins.chance.randint(1, 2))]
+            twins.run(all(edits))
     except (AssertionError, PipeletError, KeyError) as error:
         raise AssertionError(f"{type(error).__name__} {error}\n{twins}") from error

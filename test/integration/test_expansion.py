@@ -168,9 +168,9 @@ def test_an_error_in_an_expression_names_the_segment_the_expression_and_the_elem
 
 
 def test_a_class_of_the_code_directory_in_an_expression(project):
-    project.write(shapes="class Disc:\n    def __init__(self, r): self.r = r\n")
+    project.write(rims="class Disc:\n    def __init__(self, r): self.r = r\n")
     found = outputs(
-        project, "a -> c", "c", a="#depend shapes.py\nfrom shapes import Disc\nset_output([Disc(1), Disc(2)])",
+        project, "a -> c", "c", a="#depend rims.py\nfrom rims import Disc\nset_output([Disc(1), Disc(2)])",
         c="#multiplex cross_prod where 'a.r > 1'\nset_output(get_input().r)",
     )
     assert found == [2]

@@ -158,3 +158,33 @@ def test_partial_plans_leave_no_mark_for_whole_ones(project: Project) -> None:
     assert (partial.failed, partial.waiting) == (1, [])
     assert made(project, partial=True).outputs("c") == [4]
     assert project.run(made(project), processes=1).waiting == ["c"]
+
+
+def test_the_parameters_are_written_where_a_run_died_before(project: Project) -> None:
+    project.write(a="number = get_input()\nsave_param(['number'])\nset_output(number)\n")
+    pipeline = made(project)
+    project.run(pipeline)
+    (args,) = Path(pipeline.prefix).rglob("a.args")
+    text = args.read_text()
+    args.unlink()
+    project.run(made(project))
+    assert not args.exists()
+    with closing(Writer.open(pipeline.sqlfile)) as writer:
+        # as if the run had been killed before it came to its end
+        writer.set_status([(task.id, 2) for task in pipeline.tasks("a")])
+    assert project.run(made(project)).done == 0
+    assert args.read_text() == text
+
+
+def test_files_of_tasks_whose_journal_is_gone_stay(project: Project) -> None:
+    pipeline = made(project)
+    project.run(pipeline)
+    before = {task.path for task in pipeline.tasks("a")}
+    (journal,) = Path(pipeline.prefix).rglob("a.journal")
+    journal.unlink()
+    Path(pipeline.sqlfile).unlink()
+    again = made(project, [9])
+    project.run(again)
+    (task,) = again.tasks("a")
+    assert (Path(task.path) / "x").read_text() == "9"
+    assert all((Path(path) / "x").exists() for path in before)

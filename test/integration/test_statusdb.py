@@ -623,3 +623,19 @@ def test_rows_may_be_looked_at_slowly(sqlfile: Path, mode: Any) -> None:
             opened.set_status([(2999, Status.FAILED)])
             assert [sum(1 for _ in one) for one in going[:2]] == [2998, 2998]
             assert [sum(1 for _ in one) for one in going[2:]] == [2997, 2997]
+
+
+def test_a_journal_speaks_of_its_own_instance_only(two: Writer) -> None:
+    two.apply(1, [task_event(task_row(5))])
+    before = (two.task(5), two.tally())
+    changes: list[list[Any]] = [
+        ["current", 5, 0], ["aside", 5, 1], ["place", 5, "x"], ["parents", 5, "[[1]]"], ["asked", 5, "{}"],
+        ["delete", 5],
+        *(["parents", task, "[[1]]"] for task in range(5, 40)),
+    ]
+    for change in changes:
+        two.apply(2, [change])
+    two.apply(2, [change for change in changes if change[0] == "parents"])
+    assert (two.task(5), two.tally()) == before
+    two.apply(1, [["aside", 5, 1]])
+    assert two.task(5) != before[0]

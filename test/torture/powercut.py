@@ -127,11 +127,11 @@ def _content(ops: Sequence[Op], kind: str, rng: random.Random) -> bytes:
     if kind == "chance" and rest:
         kept = rest[: rng.randint(0, len(rest))]
         zeros = rng.random() < 0.2
+        if kept and rng.random() < 0.3:
+            # The last write in part.
+            kept[-1] = kept[-1]._replace(data=kept[-1].data[: rng.randint(0, len(kept[-1].data))])
         for op in kept:
             _apply(content, op._replace(data=bytes(len(op.data))) if zeros else op)
-        if kept and not zeros and kept[-1].kind == "write" and rng.random() < 0.3:
-            # The last write in part.
-            del content[kept[-1].offset + rng.randint(0, len(kept[-1].data)) :]
     return bytes(content)
 
 
