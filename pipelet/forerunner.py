@@ -14,7 +14,7 @@ from pipelet.early import EarlyInputs
 from pipelet.errors import ExpansionError
 from pipelet.outputs import elements_of
 from pipelet.planner import Planner, Snapshot
-from pipelet.recorder import Applied, Recorder
+from pipelet.planrecorder import Applied, PlanRecorder
 from pipelet.segmentrun import SegmentRun
 from pipelet.statusdb import Reader
 
@@ -35,7 +35,7 @@ class Forerunner:
         snapshot: Snapshot,
         reader: Reader,
         planner: Planner,
-        recorder: Recorder,
+        recorder: PlanRecorder,
         runs: Mapping[str, SegmentRun],
     ) -> None:
         self._snapshot = snapshot

@@ -15,9 +15,9 @@ from pipelet.distrust import distrust, sweep
 from pipelet.errors import PipeletError, PrefixLocked, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.planner import Snapshot
+from pipelet.planrecorder import PlanRecorder
 from pipelet.progress import Bars, Echo, SegmentProgress, Tracker, printer
 from pipelet.rebuild import catch_up, has_instances, rebuild
-from pipelet.recorder import Recorder
 from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler, Stopped
 from pipelet.statusdb import Writer, has_database
@@ -107,7 +107,7 @@ def _execute(
         if lost or doubtful or lock.took_over:
             sweep(writer, tree)
         write_last_run(tree, {name: snapshot.keys[name] for name in snapshot.graph.order})
-        recorder = Recorder(snapshot, tree, writer, still_ours)
+        recorder = PlanRecorder(snapshot, tree, writer, still_ours)
         recorder.mend_if_cut()
         executor = make_executor(scratch)
         inline = executor if isinstance(executor, InlineExecutor) else None

@@ -18,8 +18,8 @@ from pipelet.errors import DatabaseError, ExpansionError, StorageError
 from pipelet.executors.base import Executor
 from pipelet.forerunner import Forerunner
 from pipelet.planner import Outcome, Planned, Planner, Snapshot
+from pipelet.planrecorder import Applied, PlanRecorder
 from pipelet.progress import SegmentProgress
-from pipelet.recorder import Applied, Recorder
 from pipelet.segmentrun import SegmentRun
 from pipelet.statusdb import Writer
 from pipelet.storage import Tree
@@ -92,7 +92,7 @@ class Scheduler:
         snapshot: Snapshot,
         tree: Tree,
         writer: Writer,
-        recorder: Recorder,
+        recorder: PlanRecorder,
         executor: Executor,
         scratch_dir: str,
         log: Log,

@@ -9,8 +9,8 @@ from pipelet.calls import CallMaker
 from pipelet.core.model import Element
 from pipelet.early import EarlyInputs
 from pipelet.planner import Planned
+from pipelet.planrecorder import Applied
 from pipelet.progress import SegmentProgress
-from pipelet.recorder import Applied
 from pipelet.statusdb import Reader
 from pipelet.taskqueue import TaskQueue, Waiting
 
