@@ -50,14 +50,12 @@ class History:
 
     @cached_property
     def _index(self) -> dict[bytes, int | list[int]]:
-        rows = list(self._reader.digests(self._row.id)) if self._row is not None else []
-        index: dict[bytes, int | list[int]] = dict(rows)
-        if len(index) < len(rows):
-            index = {}
-            for digest, task in rows:
-                before = index.setdefault(digest, task)
-                if before != task:
-                    index[digest] = [*([before] if isinstance(before, int) else before), task]
+        index: dict[bytes, int | list[int]] = {}
+        for page in self._reader.digest_pages(self._row.id) if self._row is not None else ():
+            for digest, task in page:
+                known = index.setdefault(digest, task)
+                if known != task:
+                    index[digest] = [*([known] if isinstance(known, int) else known), task]
         return index
 
     @property

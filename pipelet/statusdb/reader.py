@@ -212,12 +212,19 @@ class Reader:
                 return
             after = page[-1].id
 
-    def digests(self, instance_id: int) -> Iterator[tuple[bytes, int]]:
-        """Go through the tasks of an instance by id: the digest of the input, and the id; superseded ones as well."""
+    def digest_pages(self, instance_id: int) -> Iterator[list[tuple[bytes, int]]]:
+        """Go through the tasks of an instance by id, superseded ones as well, page by page.
+
+        Yields
+        ------
+        list of tuple
+            The digest of each task's input, and its id.
+        """
         after = 0
         while True:
-            page = self._all(sql.SELECT_DIGEST_PAGE, instance_id, after, 10 * PAGE)
-            yield from ((digest, task) for digest, task in page)
+            page = [(digest, task) for digest, task in self._all(sql.SELECT_DIGEST_PAGE, instance_id, after, 10 * PAGE)]
+            if page:
+                yield page
             if len(page) < 10 * PAGE:
                 return
             after = page[-1][1]
