@@ -31,7 +31,7 @@ def read_options() -> argparse.Namespace:
     add = parser.add_argument
     add("n", type=int, nargs="*", default=list(SIZES), help="sizes for the overhead (default: 500 2000 10000)")
     add("--peers", default="all", metavar="NAMES", help=f"'all', 'none' or some of {','.join(peers.BY_NAME)}")
-    add("--seconds", type=float, default=10.0, metavar="S", help="work for S seconds in each run of the makespan")
+    add("--seconds", type=float, default=30.0, metavar="S", help="work for S seconds in each run of the makespan")
     add("--group", type=int, default=1_000_000, metavar="M", help="elements for group_by (default: 1000000)")
     add("--results", default=str(RESULTS), metavar="DIR", help="where tables and plots go (default: %(default)s)")
     add("--only", default=",".join(ALL), metavar="NAMES", help="some of them (default: %(default)s)")
