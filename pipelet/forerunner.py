@@ -145,14 +145,12 @@ class Forerunner:
     def _fresh_elements(self, segment: str, tasks: Sequence[int]) -> Iterator[Element]:
         """The elements of tasks that have ended in this run."""
         fresh = self._fresh.get(segment, {})
-        other = []
+        # Those that came earlier, when nothing could begin, are only on record by now.
+        yield from self._stored_elements(segment, [task for task in tasks if task not in fresh])
         for task in tasks:
             result = fresh.get(task)
-            if result is None:
-                other.append(task)
-            elif result.output is not None:
+            if result is not None and result.output is not None:
                 yield from elements_of(task, result.output, result.digests or b"", result.texts)
-        yield from self._stored_elements(segment, other)
 
     def _old_elements(self, segment: str, tasks: Sequence[int], child: SegmentRun) -> Iterator[Element]:
         """The elements of tasks that are done since before; without those that surely make nothing new."""

@@ -214,9 +214,6 @@ class Scheduler:
             if run.planning is None:
                 continue
             self._planned = self._clock()
-            if run.halted and self._recorder.pending:
-                # What it drops must not end afterwards.
-                self._flush(early=False)
             applied = next(run.planning, None)
             if applied is not None:
                 self._take_over(run, applied)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ import pipelet.core.plan
 import pipelet.early
 import pipelet.scheduler
 import pipelet.taskqueue
+import pipelet.turns
 from pipelet.core.calls import Batch, BatchResult, TaskResult
 from pipelet.errors import PipeletError
 from pipelet.executors.base import InlineExecutor
@@ -47,6 +49,7 @@ class Workers:
     def __init__(self, chance: random.Random, slots: int, last: str = "") -> None:
         self.slots = slots
         self._last = last
+        self._closed = False
         self._chance = chance
         self._inline = InlineExecutor()
         self._pending: dict[Future[BatchResult], tuple[Batch, list[TaskResult]]] = {}
@@ -90,7 +93,7 @@ class Workers:
             return ()
         results = self._pending[future][1]
         given = self._given[future]
-        number = self._chance.randint(given, len(results))
+        number = len(results) if self._closed else self._chance.randint(given, len(results))
         self._given[future] = number
         return results[given:number]
 
@@ -98,6 +101,11 @@ class Workers:
         return []
 
     def close(self, kill: bool = False) -> None:
+        if kill:
+            # they had just finished
+            for batch, results in self._pending.values():
+                results += self._execute(batch, len(batch.calls), len(results))
+        self._closed = True
         self._inline.close()
 
 
@@ -419,6 +427,15 @@ CASES: dict[str, tuple[str, dict[str, str], list[dict[str, list[Any]]]]] = {
         {"a": "leave(seg_input)\nset_output(get_input() % 2)", "b": COUNTS, "c": READS, "d": READS},
         [MANY, {"a": [2, 4, 1]}, MANY, {"a": [2]}],
     ),
+    "equal elements for one that reads": (
+        "a -> b -> c -> d",
+        {
+            "a": "leave(seg_input)\nset_output(get_input() % 2)",
+            "b": 'leave(texts(glob_parent("result")))\nset_output(get_input())', "c": READS, "d": READS,
+        },
+        # once more what the first ones were, so that their versions may be current again
+        [MANY, *({"a": list(range(number))} for number in (2, 3, 4, 5, 6)), {"a": [0]}, {"a": [1]}, MANY],
+    ),
     "fails alone": (
         "a -> b -> c",
         {
@@ -426,6 +443,11 @@ CASES: dict[str, tuple[str, dict[str, str], list[dict[str, list[Any]]]]] = {
             "b": 'assert len(glob_parent("")) > 2\n' + LEAVES,
             "c": READS,
         },
+        [MANY, {"a": [2, 4, 1]}],
+    ),
+    "fails whatever comes": (
+        "a -> b -> c",
+        {"a": "leave(seg_input)\nset_output(get_input() % 2)", "b": "assert get_input()\n" + LEAVES, "c": READS},
         [MANY, {"a": [2, 4, 1]}],
     ),
     "fails in company": (
@@ -474,7 +496,14 @@ CASES: dict[str, tuple[str, dict[str, str], list[dict[str, list[Any]]]]] = {
         [MANY, {"a": [2, 3]}],
     ),
     "none gives anything": ("a -> b -> c", {"a": "leave(seg_input)", "b": LEAVES, "c": LEAVES}, [MANY, {"a": [2]}]),
-    "one task": ("a -> b -> c", {"a": LEAVES, "b": LEAVES, "c": LEAVES}, [{"a": [1]}, {"a": [1, 2]}, {"a": [2]}]),
+    "one task": (
+        "a -> b -> c",
+        {
+            "a": LEAVES, "b": LEAVES,
+            "c": 'leave([Path(path).name.lstrip("0123456789") for path in glob_parent("*")])',
+        },
+        [{"a": [1]}, {"a": [1, 2, 3, 4, 5]}, {"a": [2]}],
+    ),
     "one that remains": (
         "a -> b -> c -> d",
         {"a": "set_output(get_input() // 9)", "b": "set_output(get_input())", "c": LEAVES, "d": LEAVES},
@@ -508,7 +537,7 @@ def alike(
     root: Path, patch: pytest.MonkeyPatch, case: str, seed: int, last: str = "", **options: Any
 ) -> list[tuple[Summary, dict[str, Any]]]:
     """Run a case with tasks that begin early and without; what is there must be the same after each run."""
-    dot, scripts, pushes = CASES[case]
+    dot, scripts, steps = CASES[case]
     found: list[list[tuple[Summary, dict[str, Any]]]] = []
     for late in (False, True):
         place = root / f"{case} {'late' if late else 'early'} {seed}".replace(" ", "_")
@@ -519,7 +548,7 @@ def alike(
         with patch.context() as inner:
             if late:
                 inner.setattr(Forerunner, "_may_begin", lambda self, run: False)
-            for push in pushes:
+            for push in steps:
                 pipeline = project.pipeline(dot, push, durability="process", **options)
                 summary = run_by_chance(pipeline, chance, inner, 4 if last else 1 + seed % 3, last=last)
                 found[-1].append((summary, state(pipeline)))
@@ -565,6 +594,8 @@ def executed(
 ) -> str:
     """Run it in this process; the segments of the tasks in the order in which they were executed."""
     patch.setenv("PIPELET_TEST_ORDER", str(project.root / "order"))
+    # a task that the machine holds up would make the rest look like little, and turn the order
+    patch.setattr(pipelet.turns, "_LONGEST_LEFT", 0.0)
     project.write(**{name: "from pathlib import Path\n" + NOTE + text for name, text in scripts.items()})
     (project.root / "order").unlink(missing_ok=True)
     assert project.run(project.pipeline(dot, push, **options)).ok
@@ -718,7 +749,7 @@ def test_the_result_of_a_task_whose_ancestors_were_superseded_meanwhile_does_not
         monkeypatch.setattr(pipelet.scheduler.Scheduler, name, counted)
     monkeypatch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
     for seed in range(3):
-        alike(tmp_path, monkeypatch, "equal elements for one that counts", seed, "cd")
+        alike(tmp_path, monkeypatch, "equal elements for one that reads", seed, "cd")
     assert seen["_disregard"]
     assert seen["_doubt"]
 
@@ -758,6 +789,16 @@ def test_what_was_begun_for_inputs_that_could_not_be_made_leaves_nothing_behind(
     assert begun <= {task.id for task in mended.tasks("b")}
 
 
+def test_what_followed_inputs_that_could_not_be_made_after_all_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grandchildren of a segment that is given up may have begun, and may have other parents that go on."""
+    monkeypatch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+    monkeypatch.setattr(pipelet.turns, "_LONGEST_LEFT", 0.0)
+    for seed, last in {2: "d", 6: "d", 7: "", 9: "cd", 11: "d", 15: "d"}.items():
+        alike(tmp_path, monkeypatch, "raises for a later one", seed, last)
+
+
 def test_a_dropped_task_that_is_wanted_again_is_current_again(project: Project) -> None:
     project.write(a="")
     for pushed in ([1, 2], [1, 3], [1, 2]):
@@ -765,6 +806,79 @@ def test_a_dropped_task_that_is_wanted_again_is_current_again(project: Project) 
     with Reader.open(project.pipeline("a").sqlfile) as reader:
         (row,) = reader.instances()
         assert {task.text for task in reader.tasks(row.id) if task.current == 1} == {"1", "2"}
+
+
+def test_whoever_follows_early_does_not_see_the_parents_of_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is taken from disk, but whose element another task gives now, has other parents than on record."""
+    found = []
+    for name in ("early", "late"):
+        (tmp_path / name).mkdir()
+        project = Project(tmp_path / name)
+        with monkeypatch.context() as patch:
+            if name == "late":
+                patch.setattr(Forerunner, "_may_begin", lambda self, run: False)
+            for number, pushed in enumerate([range(4), range(4, 8)]):
+                project.write(
+                    a=SEES + "leave(seg_input)\nset_output(get_input() % 4)", b=SEES + LEAVES,
+                    c=SEES + f"leave({number}, Path(get_data_fn('result', 'a')).read_text())",
+                )
+                pipeline = project.pipeline("a -> b -> c", {"a": list(pushed)})
+                # all that is queued runs at once
+                assert run_by_chance(pipeline, random.Random(number), patch, 1).ok
+        found.append((state(pipeline), versions(pipeline)))
+    assert found[0] == found[1]
+
+
+def test_a_task_that_has_data_to_itself_never_sees_those_that_begin_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path).write(
+        a="set_output(get_input())",
+        b="open(get_data_fn('mine'), 'w').close()\nset_output(get_input())",
+        c="import os\nassert 'PIPELET_TEST_READY' in os.environ\n"
+        "set_output([path.rpartition('/')[2] for path in glob_parent('*')])",
+    )
+    assert run_by_chance(project.pipeline("a -> b -> c", {"a": [1]}), random.Random(1), monkeypatch, 4).failed == 1
+    monkeypatch.setenv("PIPELET_TEST_READY", "1")
+    pipeline = project.pipeline("a -> b -> c", {"a": [1, 2, 3, 4, 5, 6]})
+    assert run_by_chance(pipeline, random.Random(1), monkeypatch, 4, last="c").ok
+    assert pipeline.outputs("c") == ["mine"] * 6
+
+
+def test_a_run_that_is_stopped_keeps_nothing_that_saw_its_ancestors_superseded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dot, scripts, (pushed, *_) = CASES["equal elements for one that reads"]
+    halted: list[str] = []
+    old = Forerunner.halt
+    monkeypatch.setattr(Forerunner, "halt", lambda self, name: (halted.append(name), old(self, name))[1])
+    revived = 0
+    for seed in range(4):
+        (tmp_path / str(seed)).mkdir()
+        project = Project(tmp_path / str(seed)).write(**{name: SEES + text for name, text in scripts.items()})
+        halted.clear()
+        pipeline = project.pipeline(dot, pushed, durability="process")
+        with pytest.raises(Stopped):
+            run_by_chance(pipeline, random.Random(seed), monkeypatch, 4, lambda: bool(halted), last="cd")
+        assert run_by_chance(pipeline, random.Random(seed), monkeypatch, 1).ok
+        # exactly what the superseded ones had makes them current again, and with them those that followed
+        with Reader.open(pipeline.sqlfile) as reader:
+            row = reader.instance(pipeline.snapshot().keys["b"])
+            assert row is not None
+            before = [json.loads(task.parents)[0] for task in reader.tasks(row.id, current=False)]
+        taken = {task.id: task.input["aphantom"] for task in pipeline.tasks("a")}
+        for parents in before:
+            push = {"a": [taken[task] for task in parents]}
+            revived += 1
+            found = []
+            for prefix in (project.prefix, project.root / f"fresh{revived}"):
+                again = project.pipeline(dot, push, durability="process", prefix=prefix)
+                assert run_by_chance(again, random.Random(seed), monkeypatch, 1).ok
+                found.append({name: [item[:4] for item in state(again)[name]["tasks"]] for name in "abcd"})
+            assert found[0] == found[1]
+    assert revived
 
 
 # --- the queue
