@@ -105,7 +105,8 @@ class PlanRecorder(Recorder):
                     orders.events.append(["parents", decision.task, decision.parents])
             elif action is Action.WAIT:
                 applied = applied._replace(unsettled=True)
-            elif certain or not planned.early:
+            elif not planned.early or (certain and action is not Action.REPLACE):
+                # A version is superseded only once it is sure that all inputs can be made.
                 to_run.append(decision)
         self._order_runs(planned, piece, to_run, applied, orders, taken)
         if planned.whole and applied.ids:

@@ -175,7 +175,7 @@ def state(pipeline: Pipeline) -> dict[str, Any]:
                 counts[status] = counts.get(status, 0) + 1
             tally = {str(int(status)): number for status, number in reader.tally([row.id])[row.id].items()}
             assert tally == counts, f"{name}: tally {tally}, counted {counts}"
-            assert not {record.status for record in records.values()} & {0, 1}, f"{name}: not ended"
+            assert not {records[number].status for number in current} & {0, 1}, f"{name}: not ended"
             found[name] = {
                 "tasks": listed, "outputs": pipeline.outputs(name), "waiting": row.waiting, "tally": tally,
                 "whole": row.whole_task is not None,
@@ -292,6 +292,10 @@ class Twins:
 
         (early, early_state, pipeline), (late, late_state, other) = self.both(one)
         self.story.append(f"ran: {early.counts} and {late.counts}")
+        if not self.level and list(self.worlds[0].project.root.glob("fail_*")):
+            # what becomes current again can't fail, as it may where it has to run
+            check_rebuild(pipeline)
+            return
         assert early.waiting == late.waiting
         assert early_state == late_state
         assert pipeline.status() == other.status()
