@@ -803,6 +803,24 @@ def test_what_followed_inputs_that_could_not_be_made_after_all_does_not_count(
         alike(tmp_path, monkeypatch, "raises for a later one", seed, last)
 
 
+def test_no_version_is_superseded_for_inputs_that_could_not_be_made(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(
+        a="set_output([0, 1, 0, 1, 'x'][get_input()])", b="found = glob_parent('')\nset_output(get_input())",
+        c="#multiplex cross_prod where 'b < 9'\nset_output(get_input())",
+    )
+    pipeline = project.pipeline("a -> b -> c", {"a": [0, 1]})
+    assert run_by_chance(pipeline, random.Random(0), monkeypatch, 1).ok
+    before = [(task.id, task.text, task.status) for task in pipeline.tasks("c")]
+    monkeypatch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+    # two inputs of b have other parents now, and run again; the last one is none for c
+    pipeline = project.pipeline("a -> b -> c", {"a": [0, 1, 2, 3, 4]})
+    summary = run_by_chance(pipeline, random.Random(0), monkeypatch, 1)
+    assert (summary.counts["b"]["done"], summary.waiting) == (3, ["c"])
+    assert [(task.id, task.text, task.status) for task in pipeline.tasks("c")] == before
+
+
 def test_a_dropped_task_that_is_wanted_again_is_current_again(project: Project) -> None:
     project.write(a="")
     for pushed in ([1, 2], [1, 3], [1, 2]):
