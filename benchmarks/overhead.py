@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ RUNS = ("cold", "second", "third")
 FILES, PLAIN = "files", "no files"
 #: What is unbearable is stopped.
 LIMIT = 360.0
+#: So many directories tell what one costs, and from so many microseconds on something is the matter with the disk.
+PROBES = 2000
+SLOW_DIRECTORY = 80.0
 #: Part of the command line of the process that schedules.
 SCHEDULER = "pipelet.background"
 
@@ -126,25 +130,38 @@ def peer_subjects(names: Sequence[str]) -> Iterator[Subject]:
 
 
 def measure_subject(subject: Subject, n: int, limit: float, scratch: str) -> Iterator[Row]:
-    """All runs of one subject in a fresh directory."""
-    directory = tempfile.mkdtemp(prefix=f"pipelet-bench-{subject.name}-", dir=scratch)
-    try:
-        for run in subject.runs:
-            size = n + 1 if run == "third" else n
-            progress(f"{subject.name} ({subject.variant}), N = {n:,}, {run} run ...")
-            # What the one before left to be written must not be paid by this one.
-            os.sync()
-            reading = measure(subject.command(directory, size), limit, subject.main)
-            row = _row(subject, n, run, reading)
-            yield row
-            if row.stopped:
-                return
-            _verify(subject, size, reading)
-        if subject.check is not None:
-            progress(f"{subject.name} ({subject.variant}), N = {n:,}: checking ...")
-            checked(measure(subject.check(directory, n + 1)), f"the check of {subject.name}")
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    """All runs of one subject in a fresh directory, which stays: see `directory_cost`."""
+    directory = tempfile.mkdtemp(prefix=f"{subject.name}-", dir=scratch)
+    for run in subject.runs:
+        size = n + 1 if run == "third" else n
+        progress(f"{subject.name} ({subject.variant}), N = {n:,}, {run} run ...")
+        # What the one before left to be written must not be paid by this one.
+        os.sync()
+        reading = measure(subject.command(directory, size), limit, subject.main)
+        row = _row(subject, n, run, reading)
+        yield row
+        if row.stopped:
+            return
+        _verify(subject, size, reading)
+    if subject.check is not None:
+        progress(f"{subject.name} ({subject.variant}), N = {n:,}: checking ...")
+        checked(measure(subject.check(directory, n + 1)), f"the check of {subject.name}")
+
+
+def directory_cost(scratch: str) -> float:
+    """Microseconds of CPU for a directory with a small file, here and now.
+
+    On ext4 this grows tenfold for minutes after many directories have been removed, since it passes over every inode
+    that was freed of late. So nothing is removed before all is measured; and what another program, or the benchmark
+    before, has removed shows in this number.
+    """
+    place = tempfile.mkdtemp(prefix="probe-", dir=scratch)
+    before = time.process_time()
+    for number in range(PROBES):
+        os.mkdir(f"{place}/{number}")
+        with open(f"{place}/{number}/value.txt", "w") as file:
+            file.write("1")
+    return (time.process_time() - before) / PROBES * 1e6
 
 
 def _row(subject: Subject, n: int, run: str, reading: Reading) -> Row:
@@ -173,6 +190,8 @@ def measure_all(subjects: Sequence[Subject], options: argparse.Namespace) -> lis
     head = Table("", HEAD, [], left=3)
     for n in options.n:
         say(f"\nN = {n:,}: {2 * n + 2:,} tasks")
+        if options.only != "no-files":
+            _say_directory_cost(options.scratch)
         say(head.line(HEAD, WIDTHS))
         for _ in range(options.repeat):
             for subject in subjects:
@@ -192,6 +211,13 @@ def measure_all(subjects: Sequence[Subject], options: argparse.Namespace) -> lis
                     left_out.add(subject.name)
                     say(f"left out from here on: {error}")
     return list(best.values())
+
+
+def _say_directory_cost(scratch: str) -> None:
+    cost = directory_cost(scratch)
+    say(f"a directory with a small file costs {shown(cost)} us of CPU on this disk now")
+    if cost > SLOW_DIRECTORY:
+        say("that is much: many files were removed here of late; the times with files mean little before some minutes")
 
 
 def least(before: Row | None, row: Row) -> Row:
@@ -373,11 +399,16 @@ def main() -> int:
     options = read_options()
     variants = {None: (FILES, PLAIN), "files": (FILES,), "no-files": (PLAIN,)}[options.only]
     subjects = [*own_subjects(variants), *peer_subjects(options.peers)]
+    place = tempfile.mkdtemp(prefix="pipelet-bench-", dir=options.scratch)
+    options.scratch = place
     try:
         rows = measure_all(subjects, options)
     except MeasuringError as error:
         say(f"overhead.py: error: {error}")
         return 1
+    finally:
+        progress("removing what was made ...")
+        shutil.rmtree(place, ignore_errors=True)
     goals = find_goals(rows)
     made = tables(rows, goals)
     for table in made:

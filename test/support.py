@@ -21,6 +21,8 @@ from pipelet.summary import Summary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+#: Without the measuring of coverage, which takes a lock at each start of a thread or process: Ctrl-C there hangs it.
+UNMEASURED = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("COVERAGE_")}
 #: How long anything may take before a test gives up on it: machines may be slow.
 PATIENCE = 120.0
 
