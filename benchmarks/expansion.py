@@ -6,6 +6,9 @@ elements into one class, or into a thousand by an expression that looks at each,
 ``pipelet.core.multiplex.expand`` and one pass over all that it gives, to the last member of each class; the least of
 several readings. The memory is the peak of what Python allocates meanwhile (tracemalloc, in a pass of its own).
 
+The making of inputs is a small part of a run. So ``where`` is also measured in one: a pipeline with N trivial tasks
+that join two parents, beside one with N tasks of one parent (``joining.py``), from nothing, CPU of all processes.
+
     python benchmarks/expansion.py
     python benchmarks/expansion.py --where 2000 --group 100000
 """
@@ -16,11 +19,15 @@ import argparse
 import gc
 import pickle
 import sys
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from measuring import checked
+from measuring import measure as measure_command
 from reporting import RESULTS, Goal, Table, goals_table, megabytes, progress, save, say
 
 from pipelet.core.directives import Multiplex
@@ -41,6 +48,7 @@ class Case:
     size: int  #: elements of each parent
     inputs: int = 0
     seconds: float = float("inf")
+    #: Bytes: what Python allocates; of a run, what all its processes hold.
     peak: int = 0
     #: The case without a directive that it is held against.
     beside: str = ""
@@ -119,6 +127,22 @@ def group_cases(m: int, repeats: int) -> list[Case]:
     return cases
 
 
+def run_cases(n: int, repeats: int) -> list[Case]:
+    """A run with ``where``, beside a run without."""
+    plain = Case("a run, no directive", n, n)
+    joined = Case("a run, where a[0] == b[0]", n, n, beside=plain.what)
+    script = Path(__file__).resolve().parent / "joining.py"
+    for again in range(repeats):
+        for case, options in ((plain, []), (joined, ["--where"])):
+            progress(f"{case.what}, {n:,}: reading {again + 1} of {repeats} ...")
+            with tempfile.TemporaryDirectory(prefix="pipelet-bench-") as directory:
+                command = [sys.executable, str(script), directory, str(n), *options]
+                reading = checked(measure_command(command), case.what)
+            case.seconds = min(case.seconds, reading.cpu)
+            case.peak = max(case.peak, reading.memory)
+    return [plain, joined]
+
+
 def find_goals(cases: Sequence[Case]) -> list[Goal]:
     """Each directive beside what it is held against."""
     by = {(case.what, case.size): case for case in cases}
@@ -137,10 +161,14 @@ def main() -> int:
     add = parser.add_argument
     add("--where", type=int, default=10_000, metavar="N", help="elements of each of two parents (default: 10000)")
     add("--group", type=int, default=1_000_000, metavar="M", help="elements for group_by (default: 1000000)")
-    add("--repeat", type=int, default=2, metavar="R", help="how often group_by is timed (default: 2)")
+    add("--repeat", type=int, default=2, metavar="R", help="how often group_by, and runs, are timed (default: 2)")
     add("--results", default=str(RESULTS), metavar="DIR", help="where tables go (default: %(default)s)")
     options = parser.parse_args()
-    cases = [*where_cases(options.where, max(options.repeat, 5)), *group_cases(options.group, options.repeat)]
+    cases = [
+        *where_cases(options.where, max(options.repeat, 5)),
+        *run_cases(options.where, options.repeat),
+        *group_cases(options.group, options.repeat),
+    ]
     head = ("", "elements", "inputs", "CPU s", "us an element", "peak MB")
     body = [
         [
@@ -150,7 +178,8 @@ def main() -> int:
         for case in cases
     ]
     goals = find_goals(cases)
-    made = [Table("expansion: from the outputs of parents to the inputs of a child", head, body), goals_table(goals)]
+    title = "expansion: from the outputs of parents to the inputs of a child, and whole runs"
+    made = [Table(title, head, body), goals_table(goals)]
     for table in made:
         say("\n" + table.text())
     written = save("expansion", made, goals, [asdict(case) for case in cases], options.results)

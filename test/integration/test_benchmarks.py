@@ -313,10 +313,11 @@ def test_expansion_tells_ratios_and_memory(tmp_path: Path) -> None:
     inputs = {(case["what"], case["size"]): case["inputs"] for case in content["content"]}
     assert inputs == {
         ("no directive", 60): 60, ("where a[0] == b[0]", 60): 60, ("no directive", 3000): 3000,
+        ("a run, no directive", 60): 60, ("a run, where a[0] == b[0]", 60): 60,
         ("group_by 'all'", 3000): 1, ("group_by a[0] % 1000", 3000): 1000,
     }
     assert all(case["peak"] > 0 for case in content["content"])
-    assert [goal["limit"] for goal in content["goals"]] == [1.5, 1.5, 1.5]
+    assert [goal["limit"] for goal in content["goals"]] == [1.5, 1.5, 1.5, 1.5]
 
 
 def test_start_times_an_import_and_a_run_with_nothing_to_do(tmp_path: Path) -> None:
