@@ -7,6 +7,8 @@ import pickle
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import msgpack
@@ -22,6 +24,8 @@ _pack = msgpack.Packer(unicode_errors=_ODD).pack
 _STATUSES = {int(status): status for status in Status}
 #: With this a pickle begins, and no list in msgpack.
 _PICKLED = b"\x80"
+#: As `TaskCall._make`, without a function of Python's between.
+_call = partial(tuple.__new__, TaskCall)
 
 
 class BatchPacker:
@@ -45,7 +49,8 @@ class BatchPacker:
             shared = self._file(batch.context)
         except OSError:  # no room for a file: then it travels along
             shared = batch.context
-        return pickle.dumps((shared, [tuple(call) for call in batch.calls], batch[2:]), pickle.HIGHEST_PROTOCOL)
+        columns = list(map(_shortened, zip(*batch.calls, strict=True)))
+        return pickle.dumps((shared, len(batch.calls), columns, batch[2:]), pickle.HIGHEST_PROTOCOL)
 
     def _file(self, context: SegmentContext) -> str:
         known = self._files.get(id(context))
@@ -72,9 +77,16 @@ _CONTEXTS_READ: dict[str, SegmentContext] = {}
 
 def unpack_batch(data: bytes) -> Batch:
     """The batch of which `BatchPacker` made these bytes."""
-    shared, calls, rest = pickle.loads(data)
+    shared, count, columns, rest = pickle.loads(data)
     context = _context(shared) if isinstance(shared, str) else shared
-    return Batch(context, tuple(map(TaskCall._make, calls)), *rest)
+    full = (column if len(column) == count else repeat(column[0], count) for column in columns)
+    return Batch(context, tuple(map(_call, zip(*full, strict=True))), *rest)
+
+
+def _shortened(column: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A column of a batch, or its one value where all are equal."""
+    first = column[0]
+    return (first,) if column[-1] is first and column.count(first) == len(column) else column
 
 
 def _context(path: str) -> SegmentContext:
@@ -125,7 +137,7 @@ def unframed(data: bytes) -> Iterator[tuple[TaskResult | None, tuple[Any, ...], 
 
 
 def _result(fields: tuple[Any, ...]) -> TaskResult:
-    result = TaskResult(fields[0], _STATUSES[fields[1]], *fields[2:])
+    result = tuple.__new__(TaskResult, (fields[0], _STATUSES[fields[1]], *fields[2:]))
     if result.parameters or result.messages:
         return result._replace(
             parameters=tuple(map(Parameter._make, result.parameters)),
