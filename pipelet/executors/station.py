@@ -54,7 +54,7 @@ def frames(path: str, offset: int) -> Iterator[tuple[Frame, int]]:
         spool.seek(offset)
         data = spool.read()
     for result, told, end in unframed(data):
-        yield Frame(result, *told), offset + end
+        yield tuple.__new__(Frame, (result, *told)), offset + end
 
 
 class Gauge:

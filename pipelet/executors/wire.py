@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import repeat
@@ -23,7 +23,8 @@ _ODD = "surrogatepass"  # file names that are no UTF-8
 _pack = msgpack.Packer(unicode_errors=_ODD).pack
 _STATUSES = {int(status): status for status in Status}
 #: With this a pickle begins, and no list in msgpack.
-_PICKLED = b"\x80"
+_PICKLED = 0x80
+_unpack = partial(msgpack.unpackb, use_list=False, unicode_errors=_ODD)
 #: As `TaskCall._make`, without a function of Python's between.
 _call = partial(tuple.__new__, TaskCall)
 
@@ -120,24 +121,26 @@ def framed(result: TaskResult | None, *told: object) -> bytes:
 
 def unframed(data: bytes) -> Iterator[tuple[TaskResult | None, tuple[Any, ...], int]]:
     """The whole frames in a piece of a spool: result, what else was told, and where the frame ends."""
-    start = 0
-    while len(data) - start >= _LENGTH.size:
-        (length,) = _LENGTH.unpack_from(data, start)
-        end = start + _LENGTH.size + length
-        if end > len(data):
+    start, whole = _LENGTH.size, len(data)
+    while start <= whole:
+        end = start + _LENGTH.unpack_from(data, start - _LENGTH.size)[0]
+        if end > whole:
             return
-        start += _LENGTH.size
-        if data[start : start + 1] == _PICKLED:
-            result, *told = pickle.loads(data[start:end])
+        frame = data[start:end]
+        if frame[0] == _PICKLED:
+            told = pickle.loads(frame)
+            result = told[0]
         else:
-            fields, *told = msgpack.unpackb(data[start:end], use_list=False, unicode_errors=_ODD)
-            result = None if fields is None else _result(fields)
-        yield result, tuple(told), end
-        start = end
+            told = _unpack(frame)
+            result = None if told[0] is None else _result(told[0])
+        yield result, told[1:], end
+        start = end + _LENGTH.size
 
 
-def _result(fields: tuple[Any, ...]) -> TaskResult:
-    result = tuple.__new__(TaskResult, (fields[0], _STATUSES[fields[1]], *fields[2:]))
+def _result(fields: Iterable[Any]) -> TaskResult:
+    values = list(fields)
+    values[1] = _STATUSES[values[1]]
+    result = tuple.__new__(TaskResult, values)
     if result.parameters or result.messages:
         return result._replace(
             parameters=tuple(map(Parameter._make, result.parameters)),
