@@ -68,7 +68,7 @@ class FileCapture:
         """Whether there is something; all that was printed is in the file then, and the streams are in order."""
         # What libraries in C have printed waits in their own buffers.
         self._flush_all(None)
-        out, err = self._streams.values()
+        out, err = self._streams[1], self._streams[2]
         try:
             if sys.stdout is not out or sys.stderr is not err:
                 raise ValueError

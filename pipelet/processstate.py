@@ -13,7 +13,7 @@ class ProcessState:
 
     def __init__(self) -> None:
         self._directory = _current_directory()
-        self._variables = _variables().copy()
+        self._variables = dict(os.environb)
         self._arguments = list(sys.argv)
         self._umask = os.umask(0o077)
         os.umask(self._umask)
@@ -22,10 +22,17 @@ class ProcessState:
 
     def restore(self) -> None:
         """Give everything back; quick where nothing has changed."""
-        if self._directory is not None and _current_directory() != self._directory:
-            with suppress(OSError):
-                os.chdir(self._directory)
-        if _variables() != self._variables:
+        if self._directory is not None:
+            try:
+                moved = os.getcwd() != self._directory
+            except OSError:  # somebody has removed it
+                moved = True
+            if moved:
+                with suppress(OSError):
+                    os.chdir(self._directory)
+        # The public view decodes each name and each value, for every task; this is the table behind it.
+        table = getattr(os.environ, "_data", None)
+        if (table if type(table) is dict else dict(os.environb)) != self._variables:
             for name in [name for name in os.environb if name not in self._variables]:
                 del os.environb[name]
             os.environb.update(self._variables)
@@ -36,12 +43,6 @@ class ProcessState:
             logging.root.setLevel(self._level)
         if logging.root.handlers != self._handlers:
             logging.root.handlers[:] = self._handlers
-
-
-def _variables() -> dict[bytes, bytes]:
-    # The public view decodes each name and each value, for every task; this is the table behind it.
-    table = getattr(os.environ, "_data", None)
-    return table if isinstance(table, dict) else dict(os.environb)
 
 
 def _current_directory() -> str | None:

@@ -17,7 +17,7 @@ import traceback
 import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -26,7 +26,7 @@ from pipelet.core.calls import Batch, SegmentContext, TaskCall, TaskResult
 from pipelet.core.fingerprint import value_digest
 from pipelet.core.model import Status
 from pipelet.core.text import value_text, without_surrogates
-from pipelet.environment import AsMain, Environment, EnvironmentBase, pickle_output
+from pipelet.environment import Environment, EnvironmentBase, binder, pickle_output, step_in, step_out
 from pipelet.errors import FingerprintError, OutputError, TaskError
 from pipelet.modules import loaded_from, module_facts
 from pipelet.plotting import Screenless
@@ -38,6 +38,7 @@ _ERROR_LENGTH = 100_000
 #: Once a process has told so many characters of errors, what is longer than the second number is cut.
 _ERRORS_IN_FULL, _SHORT_ERROR = 20_000_000, 2000
 _pack = msgpack.Packer().pack
+_DONE, _FAILED = Status.DONE, Status.FAILED  # to look them up takes a while
 
 
 #: An output as it is recorded: the pickled elements, their digests, their texts; for no particular one, nothing.
@@ -52,6 +53,7 @@ class Compiled(NamedTuple):
     script: types.CodeType
     hooks: dict[str, types.CodeType]
     environment: type[EnvironmentBase]
+    bind: Callable[[dict[str, Any], object], None]  #: puts the environment's functions into a namespace
     state: ProcessState
     reported: list[int]  #: number of loaded modules when they were last reported
 
@@ -88,7 +90,9 @@ class Bench:
         exception
             What the task raised, if it did.
         """
-        compiled = self._enter(context)
+        compiled = self._active
+        if compiled is None or compiled.context is not context:
+            compiled = self._enter(context)
         begun = time.time()
         logger = TaskLogger(context.segment, self._capture)
         environment: EnvironmentBase | None = None
@@ -96,7 +100,7 @@ class Bench:
         error: BaseException | None = None
         try:
             environment = compiled.environment(context, call, compiled.hooks, logger)
-            self._execute(compiled.script, environment._fill(compiled.script.co_filename))
+            self._execute(compiled.script, environment._fill(context.script[0], compiled.bind))
             packed = _pack_output(environment, logger)
         except SystemExit as raised:
             packed, error = _after_exit(raised, environment, logger)
@@ -118,30 +122,32 @@ class Bench:
             error = error or raised
             text = text or f"the task's log can't be written: {raised}"
         place, asked, parameters = (None, None, ()) if environment is None else environment._traces()
-        status = Status.DONE if error is None else Status.FAILED
-        result = TaskResult(
+        status = _DONE if error is None else _FAILED
+        # What the class itself would do, without taking its arguments apart by name.
+        result = tuple.__new__(TaskResult, (
             call.id, status, begun, time.time(), _HOST, self._process, place, *packed, text, asked, parameters,
             tuple(logger.records), self._new_modules(compiled),
-        )
+        ))
         if environment is not None and not (self._interactive and error is not None):
             # Its variables refer to it, so without this they would stay until the garbage collector comes by.
             environment._forget()
         return result, error
 
     def _execute(self, code: types.CodeType, module: types.ModuleType) -> None:
+        step_in(module)
         try:
-            with AsMain(module):
-                exec(code, module.__dict__)
+            exec(code, module.__dict__)
         finally:
+            step_out()
             if os.getpid() != self._process:
                 _end_fork()
 
     @staticmethod
     def _new_modules(compiled: Compiled) -> tuple[Mapping[str, str | None], ...]:
         """Facts on the modules, if there are more than at the last look."""
-        if compiled.reported == [len(sys.modules)]:
+        if compiled.reported[0] == len(sys.modules):
             return ()
-        compiled.reported[:] = [len(sys.modules)]
+        compiled.reported[0] = len(sys.modules)
         facts = module_facts(compiled.context.imports, compiled.context.code_dir)
         return tuple(dataclasses.asdict(fact) for fact in facts)
 
@@ -229,7 +235,7 @@ def run_batch(
         except BaseException as error:
             # What goes wrong around a task is a failure of this task and of no other.
             text = error_text(error)
-            result = TaskResult(call.id, Status.FAILED, begun, time.time(), _HOST, os.getpid(), error=text)
+            result = TaskResult(call.id, _FAILED, begun, time.time(), _HOST, os.getpid(), error=text)
     report(result, None)
     return ()
 
@@ -272,7 +278,8 @@ def _compile(context: SegmentContext) -> Compiled:
     environment: type[EnvironmentBase] = Environment
     if context.environment is not None:
         environment = pickle.loads(context.environment)
-    return Compiled(context, _compile_file(*context.script), hooks, environment, ProcessState(), [])
+    bind = binder(environment._functions)
+    return Compiled(context, _compile_file(*context.script), hooks, environment, bind, ProcessState(), [0])
 
 
 def _compile_file(filename: str, data: bytes) -> types.CodeType:
@@ -302,12 +309,18 @@ def _pack_output(environment: EnvironmentBase, logger: logging.Logger) -> Packed
         logger.warning(warning)
     if output is None:
         return _NO_OUTPUT
-    blobs, digests, texts = [], [], []
-    for position, value in enumerate(output):
-        blobs.append(pickle_output(value, position))
-        try:
-            digests.append(value_digest(value))
-        except FingerprintError as error:
-            raise OutputError(f"element {position} of the output can't be told from others: {error}") from error
-        texts.append(value_text(value))
+    if len(output) == 1:  # most of them, and quicker
+        blob, digest, text = _pack_element(output[0], 0)
+        return _pack((blob,)), digest, _pack((text,))
+    elements = [_pack_element(value, position) for position, value in enumerate(output)]
+    blobs, digests, texts = zip(*elements, strict=True) if elements else ((), (), ())
     return _pack(blobs), b"".join(digests), _pack(texts)
+
+
+def _pack_element(value: object, position: int) -> tuple[bytes, bytes, str]:
+    blob = pickle_output(value, position)
+    try:
+        digest = value_digest(value)
+    except FingerprintError as error:
+        raise OutputError(f"element {position} of the output can't be told from others: {error}") from error
+    return blob, digest, value_text(value)

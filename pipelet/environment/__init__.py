@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pipelet.environment.base import EnvironmentBase
 from pipelet.environment.full import Environment
-from pipelet.environment.mainmodule import AsMain
-from pipelet.environment.values import pickle_output
+from pipelet.environment.mainmodule import step_in, step_out
+from pipelet.environment.values import binder, pickle_output
 
-__all__ = ["AsMain", "Environment", "EnvironmentBase", "pickle_output"]
+__all__ = ["Environment", "EnvironmentBase", "binder", "pickle_output", "step_in", "step_out"]

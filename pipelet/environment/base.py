@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import operator
 import os
 import tempfile
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pipelet.codefiles import find_hook
 from pipelet.core.calls import Parameter, SegmentContext, TaskCall, TaskRef
 from pipelet.core.parents import task_set_name
 from pipelet.core.plan import Asked
-from pipelet.environment.values import NotSet, loads, loads_all, public_methods
+from pipelet.environment.values import Binder, NotSet, loads, loads_all, public_methods
 from pipelet.errors import InputNameError, SeveralTasksError, TaskError
 from pipelet.storage import glob_products, make_task_directory
 
@@ -37,8 +36,12 @@ class EnvironmentBase:
     """
 
     _functions: ClassVar[tuple[str, ...]] = ()
-    #: Gives all the functions of an environment at once, which is quicker than one by one.
-    _bound: ClassVar[Callable[[Any], tuple[Any, ...]]]
+
+    # What few tasks leave behind is made when the first of it comes.
+    _place: str | None = None
+    _temporary: str | None = None
+    _looks: _Looks | None = None
+    _parameters: Mapping[str, Parameter] = types.MappingProxyType({})
 
     def __init__(
         self,
@@ -52,49 +55,37 @@ class EnvironmentBase:
         self._hooks = hooks
         self._logger = logger
         self._namespace: Namespace = {}
-        self._place: str | None = None
-        self._temporary: str | None = None
-        self._asked_parents: set[str] = set()
-        self._asked_ancestors: dict[str, str] = {}
-        self._asked_everything: dict[str, str] = {}
-        self._parameters: dict[str, Parameter] = {}
         self._seg_input = self._load_input()
 
     def __init_subclass__(cls) -> None:
-        cls._prepare()
-
-    @classmethod
-    def _prepare(cls) -> None:
         cls._functions = public_methods(cls)
-        cls._bound = operator.attrgetter(*cls._functions)
 
     # --- the namespace -------------------------------------------------------------------------------------------
 
-    def _fill(self, script: str) -> types.ModuleType:
-        """The main module in whose namespace the segment's script runs."""
+    def _fill(self, script: str, bind: Binder) -> types.ModuleType:
+        """The main module in whose namespace the segment's script runs; ``bind`` is the `binder` of ``_functions``."""
         module = types.ModuleType("__main__")
-        namespace: Namespace = vars(module)
-        namespace.update(zip(self._functions, type(self)._bound(self), strict=True))
+        namespace = self._namespace = module.__dict__
+        bind(namespace, self)
         namespace["__file__"] = script
         namespace["__builtins__"] = __builtins__
         namespace["seg_input"] = self._seg_input
         namespace["seg_output"] = NotSet()
         namespace["logger"] = self._logger
-        self._namespace = namespace
         return module
 
-    def _output(self) -> tuple[list[Any] | None, list[str]]:
+    def _output(self) -> tuple[list[Any] | None, Sequence[str]]:
         """The output that the script left behind (``None``: no particular one), and warnings about it."""
-        warnings = []
+        warnings: tuple[str, ...] = ()
         own = self._namespace.get("set_output")
         if getattr(own, "__self__", None) is not self:
-            warnings.append("set_output was assigned to, which sets no output: write set_output(...) with brackets")
+            warnings = ("set_output was assigned to, which sets no output: write set_output(...) with brackets",)
         output = self._namespace.get("seg_output")
         if output is None or (isinstance(output, NotSet) and not output):
             return None, warnings
         if not isinstance(output, list):
             kind = type(output).__name__
-            warnings.append(f"seg_output is no list but one {kind}: taken as a list of this one element")
+            warnings = (*warnings, f"seg_output is no list but one {kind}: taken as a list of this one element")
             output = [output]
         return list(output), warnings
 
@@ -141,7 +132,9 @@ class EnvironmentBase:
         if seg is None:
             if kind == "group_by":
                 return value
-            return next(iter(value.values()), None)
+            for first in value.values():
+                return first
+            return None
         if kind == "pushed" and seg == f"{self._context.segment}phantom":
             return value[seg]
         if seg not in self._context.parents:
@@ -160,13 +153,11 @@ class EnvironmentBase:
             A list is taken as it is, an iterator is consumed, anything else becomes a list of one element.
         """
         if isinstance(o, list):
-            output = o
+            output = list(o) if isinstance(o, NotSet) else o
         elif hasattr(type(o), "__next__") and isinstance(o, Iterator):
             output = list(o)
         else:
             output = [o]
-        if isinstance(output, NotSet):
-            output = list(output)
         self._namespace["seg_output"] = output
 
     # --- files ---------------------------------------------------------------------------------------------------
@@ -263,7 +254,7 @@ class EnvironmentBase:
                 "write glob_seg(...) plainly in the script or in a hook"
             )
         tasks = self._context.everything[seg]
-        self._asked_everything[seg] = task_set_name(sorted(task.id for task in tasks))
+        self._looked().everything[seg] = task_set_name(sorted(task.id for task in tasks))
         return sorted({path for task in tasks for path in self._glob(task, regexp, below_data=False)})
 
     def get_tmp_fn(self) -> str:
@@ -326,26 +317,39 @@ class EnvironmentBase:
                 "asks for them; call glob_parent, get_data_fn(.., seg) or load_param by its name"
             )
         tasks = self._call.line.get(seg, ())
+        looks = self._looked()
         if seg in self._context.parents:
-            self._asked_parents.add(seg)
+            looks.parents.add(seg)
         if seg not in self._context.parents or seg in self._call.absent:
-            self._asked_ancestors[seg] = task_set_name(sorted(task.id for task in tasks))
+            looks.ancestors[seg] = task_set_name(sorted(task.id for task in tasks))
         return tasks
 
     def _traces(self) -> tuple[str | None, str | None, tuple[Parameter, ...]]:
         """What the task leaves on record beside its output: its place, what it looked at, its parameters."""
-        asked = None
-        if self._asked_parents or self._asked_ancestors or self._asked_everything:
-            asked = Asked(
-                tuple(sorted(self._asked_parents)),
-                tuple(sorted(self._asked_ancestors.items())),
-                tuple(sorted(self._asked_everything.items())),
-            ).to_text()
+        asked = None if self._looks is None else self._looks.to_text()
         return self._place, asked, tuple(self._parameters.values())
+
+    def _looked(self) -> _Looks:
+        looks: _Looks = vars(self).setdefault("_looks", _Looks())  # at once, as there may be threads
+        return looks
 
     def _unknown(self, what: str, name: str, known: Sequence[str]) -> str:
         names = ", ".join(known) if known else "none"
         return f"segment {self._context.segment!r} has no {what} named {name!r}; known are: {names}"
 
 
-EnvironmentBase._prepare()
+class _Looks:
+    """What a task looked at beside its input."""
+
+    def __init__(self) -> None:
+        self.parents: set[str] = set()
+        self.ancestors: dict[str, str] = {}
+        self.everything: dict[str, str] = {}
+
+    def to_text(self) -> str | None:
+        return Asked(
+            tuple(sorted(self.parents)), tuple(sorted(self.ancestors.items())), tuple(sorted(self.everything.items()))
+        ).to_text()
+
+
+EnvironmentBase._functions = public_methods(EnvironmentBase)

@@ -193,7 +193,8 @@ class Environment(EnvironmentBase):
                 raise ParameterError(f"the value of {name!r} can't be pickled, so it can't be a parameter")
             before = self._parameters.get(name)
             shown = exposed or (before is not None and before.exposed)
-            self._parameters[name] = Parameter(name, blob, short(value), shown)
+            parameters = vars(self).setdefault("_parameters", {})  # at once, as there may be threads
+            parameters[name] = Parameter(name, blob, short(value), shown)
 
     def _is_product(self, name: str, value: object) -> bool:
         if name.startswith("_") or isinstance(value, types.ModuleType) or name in ("seg_input", "seg_output"):

@@ -7,8 +7,8 @@ import types
 from typing import Any
 
 _MAIN = "__main__"
-#: The main modules that stand aside, the outermost first.
-_aside: list[types.ModuleType] = []
+#: The main modules that stand aside, the outermost first; with none, no segment runs.
+ASIDE: list[types.ModuleType] = []
 
 
 class AsMain:
@@ -26,16 +26,21 @@ class AsMain:
         self._module = module
 
     def __enter__(self) -> None:
-        _aside.append(sys.modules[_MAIN])
-        sys.modules[_MAIN] = self._module
+        step_in(self._module)
 
     def __exit__(self, *error: Any) -> None:
-        sys.modules[_MAIN] = _aside.pop()
+        step_out()
 
 
-def is_outside() -> bool:
-    """Whether the main module is the process's own, since no segment runs."""
-    return not _aside
+def step_in(module: types.ModuleType) -> None:
+    """Make a module the main one, until `step_out`; quicker than `AsMain`, for what is done for every task."""
+    ASIDE.append(sys.modules[_MAIN])
+    sys.modules[_MAIN] = module
+
+
+def step_out() -> None:
+    """Give the main module back that was there before the last `step_in`."""
+    sys.modules[_MAIN] = ASIDE.pop()
 
 
 def outside() -> AsMain:
@@ -44,4 +49,4 @@ def outside() -> AsMain:
     What leaves a task has to be read where the segment's own classes and functions are not at hand: only what can be
     pickled in here can be.
     """
-    return AsMain(_aside[0] if _aside else sys.modules[_MAIN])
+    return AsMain(ASIDE[0] if ASIDE else sys.modules[_MAIN])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipelet.core.text import without_surrogates
 from pipelet.environment.byvalue import by_value
-from pipelet.environment.mainmodule import is_outside, outside
+from pipelet.environment.mainmodule import ASIDE, outside
 from pipelet.errors import OutputError, ParameterError
 
 #: Length of a value as shown to people.
@@ -18,6 +19,10 @@ _TEXT = 300
 
 #: Types whose values hold nothing of the main script, so that their pickles need no second look.
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+#: Puts the functions of an environment into a namespace.
+Binder = Callable[[dict[str, Any], object], None]
 
 
 class NotSet(list[Any]):
@@ -44,7 +49,7 @@ def loads(blob: bytes | None) -> Any:
     """Unpickle, where there is something."""
     if blob is None:
         return None
-    if is_outside():
+    if not ASIDE:
         return pickle.loads(blob)
     with outside():
         return pickle.loads(blob)
@@ -52,7 +57,7 @@ def loads(blob: bytes | None) -> Any:
 
 def loads_all(blobs: Iterable[bytes]) -> list[Any]:
     """Unpickle many values."""
-    if is_outside():
+    if not ASIDE:
         return list(map(pickle.loads, blobs))
     with outside():
         return list(map(pickle.loads, blobs))
@@ -105,3 +110,16 @@ def public_methods(cls: type) -> tuple[str, ...]:
             found.append(name)
     return tuple(found)
 
+
+
+def binder(names: Iterable[str]) -> Binder:
+    """A function that puts those attributes of an object into a namespace; written out, it is quicker than a loop."""
+    lines = [f"    namespace[{name!r}] = {_attribute(name)}" for name in names]
+    made: dict[str, Any] = {}
+    exec("\n".join(["def bind(namespace, self):", *lines, "    return None"]), made)
+    bind: Binder = made["bind"]
+    return bind
+
+
+def _attribute(name: str) -> str:
+    return f"self.{name}" if name.isidentifier() and not keyword.iskeyword(name) else f"getattr(self, {name!r})"

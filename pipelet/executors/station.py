@@ -54,7 +54,7 @@ def frames(path: str, offset: int) -> Iterator[tuple[Frame, int]]:
         spool.seek(offset)
         data = spool.read()
     for result, told, end in unframed(data):
-        yield Frame(result, *told), offset + end
+        yield tuple.__new__(Frame, (result, *told)), offset + end
 
 
 class Gauge:
@@ -147,7 +147,7 @@ def work(packed: bytes) -> tuple[tuple[int, ...], tuple[TaskResult, ...]]:
     """Run a batch; gives what was not begun, and results that could not be put in the spool."""
     batch = unpack_batch(packed)
     station = STATIONS[0]
-    gauge = station.gauge
+    gauge, spool = station.gauge, station.spool
     station.kept.clear()
 
     def report(result: TaskResult | None, running: int | None) -> bool:
@@ -161,9 +161,9 @@ def work(packed: bytes) -> tuple[tuple[int, ...], tuple[TaskResult, ...]]:
             result = result._replace(messages=(*result.messages, message))
         frame = framed(result, running, now, gauge.bytes)
         try:
-            written = os.write(station.spool, frame)
+            written = os.write(spool, frame)
             if written < len(frame):
-                os.ftruncate(station.spool, os.fstat(station.spool).st_size - written)
+                os.ftruncate(spool, os.fstat(spool).st_size - written)
                 raise OSError("the spool is full")
         except OSError:
             if result is not None:

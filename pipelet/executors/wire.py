@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import msgpack
@@ -21,7 +23,10 @@ _ODD = "surrogatepass"  # file names that are no UTF-8
 _pack = msgpack.Packer(unicode_errors=_ODD).pack
 _STATUSES = {int(status): status for status in Status}
 #: With this a pickle begins, and no list in msgpack.
-_PICKLED = b"\x80"
+_PICKLED = 0x80
+_unpack = partial(msgpack.unpackb, use_list=False, unicode_errors=_ODD)
+#: As `TaskCall._make`, without a function of Python's between.
+_call = partial(tuple.__new__, TaskCall)
 
 
 class BatchPacker:
@@ -45,7 +50,8 @@ class BatchPacker:
             shared = self._file(batch.context)
         except OSError:  # no room for a file: then it travels along
             shared = batch.context
-        return pickle.dumps((shared, [tuple(call) for call in batch.calls], batch[2:]), pickle.HIGHEST_PROTOCOL)
+        columns = list(map(_shortened, zip(*batch.calls, strict=True)))
+        return pickle.dumps((shared, len(batch.calls), columns, batch[2:]), pickle.HIGHEST_PROTOCOL)
 
     def _file(self, context: SegmentContext) -> str:
         known = self._files.get(id(context))
@@ -72,9 +78,16 @@ _CONTEXTS_READ: dict[str, SegmentContext] = {}
 
 def unpack_batch(data: bytes) -> Batch:
     """The batch of which `BatchPacker` made these bytes."""
-    shared, calls, rest = pickle.loads(data)
+    shared, count, columns, rest = pickle.loads(data)
     context = _context(shared) if isinstance(shared, str) else shared
-    return Batch(context, tuple(map(TaskCall._make, calls)), *rest)
+    full = (column if len(column) == count else repeat(column[0], count) for column in columns)
+    return Batch(context, tuple(map(_call, zip(*full, strict=True))), *rest)
+
+
+def _shortened(column: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A column of a batch, or its one value where all are equal."""
+    first = column[0]
+    return (first,) if column[-1] is first and column.count(first) == len(column) else column
 
 
 def _context(path: str) -> SegmentContext:
@@ -108,24 +121,26 @@ def framed(result: TaskResult | None, *told: object) -> bytes:
 
 def unframed(data: bytes) -> Iterator[tuple[TaskResult | None, tuple[Any, ...], int]]:
     """The whole frames in a piece of a spool: result, what else was told, and where the frame ends."""
-    start = 0
-    while len(data) - start >= _LENGTH.size:
-        (length,) = _LENGTH.unpack_from(data, start)
-        end = start + _LENGTH.size + length
-        if end > len(data):
+    start, whole = _LENGTH.size, len(data)
+    while start <= whole:
+        end = start + _LENGTH.unpack_from(data, start - _LENGTH.size)[0]
+        if end > whole:
             return
-        start += _LENGTH.size
-        if data[start : start + 1] == _PICKLED:
-            result, *told = pickle.loads(data[start:end])
+        frame = data[start:end]
+        if frame[0] == _PICKLED:
+            told = pickle.loads(frame)
+            result = told[0]
         else:
-            fields, *told = msgpack.unpackb(data[start:end], use_list=False, unicode_errors=_ODD)
-            result = None if fields is None else _result(fields)
-        yield result, tuple(told), end
-        start = end
+            told = _unpack(frame)
+            result = None if told[0] is None else _result(told[0])
+        yield result, told[1:], end
+        start = end + _LENGTH.size
 
 
-def _result(fields: tuple[Any, ...]) -> TaskResult:
-    result = TaskResult(fields[0], _STATUSES[fields[1]], *fields[2:])
+def _result(fields: Iterable[Any]) -> TaskResult:
+    values = list(fields)
+    values[1] = _STATUSES[values[1]]
+    result = tuple.__new__(TaskResult, values)
     if result.parameters or result.messages:
         return result._replace(
             parameters=tuple(map(Parameter._make, result.parameters)),

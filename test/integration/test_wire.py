@@ -43,6 +43,16 @@ def test_a_batch_arrives_as_it_was(tmp_path: Path) -> None:
     assert type(arrived.calls[0].line["p"][0]) is TaskRef
 
 
+@pytest.mark.parametrize("odd", [None, 0, 2, 4])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_one_that_differs_from_the_others_does_so_on_arrival(tmp_path: Path, count: int, odd: int | None) -> None:
+    calls = [TaskCall(number, str(number), f"/d/{number}", str(number), (b"x",)) for number in range(count)]
+    if odd is not None and odd < count:
+        calls[odd] = calls[odd]._replace(members=((b"1",),), line={"p": (PARENT,)}, absent=frozenset({"q"}))
+    batch = Batch(CONTEXT, tuple(calls))
+    assert unpack_batch(BatchPacker(str(tmp_path)).pack(batch)) == batch
+
+
 def test_what_the_tasks_share_travels_once(tmp_path: Path) -> None:
     packer = BatchPacker(str(tmp_path))
     large = SegmentContext(**{**vars(CONTEXT), "script": ("a.py", os.urandom(100_000))})

@@ -15,6 +15,7 @@ from pipelet.environment import Environment, EnvironmentBase
 from pipelet.environment.mainmodule import AsMain, outside
 from pipelet.environment.values import (
     NotSet,
+    binder,
     loads,
     names_of,
     pickle_output,
@@ -140,6 +141,23 @@ def test_public_methods_are_those_that_a_segment_may_call():
     new = set(public_methods(Mine)) - set(public_methods(Environment))
     assert new == {"region", "double"} == set(Mine._functions) - set(Environment._functions)
     assert set(EnvironmentBase._functions) < set(Environment._functions)
+
+
+def test_each_function_is_bound_under_its_name_whatever_that_is():
+    class Odd(Environment):
+        """Names that no statement can hold come by way of setattr."""
+
+    for name in ("class", "two words", "it's", "größe"):
+        setattr(Odd, name, lambda self, name=name: name)
+    Odd._functions = public_methods(Odd)
+    environment = Odd.__new__(Odd)
+    namespace = {"mine": 1}
+    binder(Odd._functions)(namespace, environment)
+    assert namespace.keys() == {"mine", *Odd._functions}
+    assert namespace["class"]() == "class"
+    assert namespace["it's"]() == "it's"
+    assert namespace["set_output"] == environment.set_output
+    binder(())(namespace, environment)
 
 
 def test_the_list_that_stands_ready_is_a_list():
