@@ -77,10 +77,29 @@ ON CONFLICT (id) DO UPDATE SET {_UPDATES}"""
 QUEUED_FIELDS = ("id", "instance", "digest", "status", "current", "text", "input", "parents", "aside")
 INSERT_QUEUED = f"""
 INSERT INTO task ({", ".join(QUEUED_FIELDS)}) VALUES ({", ".join("?" * len(QUEUED_FIELDS))})"""
+#: So many rows are written by each of the statements below with MANY in their names. SQLite compiles a statement with
+#: so many arguments in a millisecond, and it took no more than 999 of them in versions that are still around.
+MANY = 50
+
+
+def _rows(width: int) -> str:
+    return ", ".join([f"({', '.join('?' * width)})"] * MANY)
+
+
+INSERT_MANY_QUEUED = f"INSERT INTO task ({', '.join(QUEUED_FIELDS)}) VALUES {_rows(len(QUEUED_FIELDS))}"
 RESULT_FIELDS = (
     "status", "place", "output", "digests", "texts", "asked", "begun", "ended", "host", "pid", "error",
 )
 UPDATE_RESULT = f"UPDATE task SET {', '.join(f'{name} = ?' for name in RESULT_FIELDS)} WHERE id = ?"
+#: Most tasks make no directory, ask for nothing and meet no error.
+PLAIN_FIELDS = ("id", "status", "output", "digests", "texts", "begun", "ended", "host", "pid")
+_PLAIN = "place = NULL, asked = NULL, error = NULL"
+UPDATE_PLAIN = f"""
+UPDATE task SET {_PLAIN}, {", ".join(f"{name} = ?{at}" for at, name in enumerate(PLAIN_FIELDS[1:], 2))} WHERE id = ?1"""
+UPDATE_MANY_PLAIN = f"""
+WITH result ({", ".join(PLAIN_FIELDS)}) AS (VALUES {_rows(len(PLAIN_FIELDS))})
+UPDATE task SET {_PLAIN}, {", ".join(f"{name} = result.{name}" for name in PLAIN_FIELDS[1:])}
+FROM result WHERE task.id = result.id"""
 UPDATE_PARENTS_LISTED = """
 UPDATE task SET parents = ? WHERE id IN (SELECT value FROM json_each(?)) AND instance = ?"""
 SELECT_STATES = """

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any, Literal
 
 from pipelet.core.model import Status
@@ -17,6 +17,7 @@ from pipelet.errors import DatabaseError
 from pipelet.filesystem import is_local
 from pipelet.schema import BEGIN_IMMEDIATE, COMMIT, ROLLBACK
 from pipelet.statusdb import statements as sql
+from pipelet.statusdb.bulk import insert_queued, update_results
 from pipelet.statusdb.opening import BUSY_TIMEOUT, absolute, open_for_writing, translated
 from pipelet.statusdb.reader import Reader
 from pipelet.statusdb.rows import TaskRow, id_list
@@ -32,9 +33,6 @@ _AT_ONCE = 5000
 _PATIENCE = 1.0
 
 _Key = tuple[int, int]
-
-_QUEUED_FIELDS = attrgetter(*sql.QUEUED_FIELDS)
-_RESULT_FIELDS = attrgetter(*sql.RESULT_FIELDS, "id")
 
 
 class Writer(Reader):
@@ -234,9 +232,10 @@ class Writer(Reader):
     def add_new(self, rows: Sequence[TaskRow]) -> None:
         """Write the rows of queued tasks whose ids were never given before."""
         with self.transaction():
-            self._many(sql.INSERT_QUEUED, map(_QUEUED_FIELDS, rows))
-            self._count(Counter((row.instance, row.status) for row in rows if row.current == 1))
-            self._touch({row.instance for row in rows})
+            with translated(self.sqlfile):
+                insert_queued(self._connection, rows)
+            self._count(Counter([(row[1], row[3]) for row in rows if row[4] == 1]))
+            self._touch({row[1] for row in rows})
 
     def record_results(
         self, instance_id: int, rows: Sequence[TaskRow], before: Mapping[int, int], known: Sequence[int]
@@ -255,11 +254,14 @@ class Writer(Reader):
             Those of the tasks that may have parameters from an earlier time.
         """
         with self.transaction():
-            queued = int(Status.QUEUED)
-            changes: Counter[_Key] = Counter((instance_id, row.status) for row in rows)
-            changes.subtract((instance_id, before.get(row.id, queued)) for row in rows)
+            statuses = Counter([row[3] for row in rows])
+            others = Counter([before[row[0]] for row in rows if row[0] in before] if before else ())
+            statuses.subtract(others)
+            statuses[int(Status.QUEUED)] -= len(rows) - others.total()
+            changes: Counter[_Key] = Counter({(instance_id, status): n for status, n in statuses.items()})
             self._touch([instance_id])
-            self._many(sql.UPDATE_RESULT, map(_RESULT_FIELDS, rows))
+            with translated(self.sqlfile):
+                update_results(self._connection, rows)
             if known:
                 self._do(sql.DELETE_PARAMS, id_list(known))
             self._count(changes)
