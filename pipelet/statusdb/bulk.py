@@ -11,41 +11,47 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from pipelet.core.model import Status
 from pipelet.statusdb import statements as sql
-from pipelet.statusdb.rows import TaskRow
+from pipelet.statusdb.rows import QueuedTask
 
 #: ``UPDATE ... FROM`` came with this version of SQLite.
 _CAN_UPDATE_FROM = sqlite3.sqlite_version_info >= (3, 33)
 #: Rows with more bytes than this go one by one: SQLite copies all the values of a statement.
 _SMALL = 4096
+_DONE = Status.DONE
 
 _Values = tuple[Any, ...]
 
 
-def insert_queued(connection: sqlite3.Connection, rows: Sequence[TaskRow]) -> None:
-    """Insert the rows of tasks that are queued for the first time."""
-    one: list[_Values] = []
-    many: list[_Values] = []
-    for task, instance, digest, status, current, _, text, blobs, _, _, _, parents, *_, aside in rows:
-        values = (
-            task, instance, bytearray(digest), status, current, text,
-            None if blobs is None else bytearray(blobs), parents, aside,
-        )
-        (many if blobs is None or len(blobs) < _SMALL else one).append(values)
-    _execute(connection, sql.INSERT_MANY_QUEUED, sql.INSERT_QUEUED, many)
-    connection.executemany(sql.INSERT_QUEUED, one)
+def insert_queued(connection: sqlite3.Connection, instance_id: int, tasks: Sequence[QueuedTask]) -> None:
+    """Insert the rows of tasks of one instance that are queued for the first time."""
+    small: list[_Values] = []
+    large: list[_Values] = []
+    for task, digest, current, text, blobs, parents, _ in tasks:
+        if blobs is None or len(blobs) > _SMALL:
+            large.append((instance_id, task, digest, current, text, blobs, parents))
+        else:
+            small.append((task, bytearray(digest), current, text, bytearray(blobs), parents))
+    whole = len(small) - len(small) % sql.MANY
+    connection.executemany(sql.INSERT_MANY_QUEUED, _joined(small, whole, instance_id))
+    connection.executemany(sql.INSERT_QUEUED, [(instance_id, *values) for values in small[whole:]])
+    connection.executemany(sql.INSERT_QUEUED, large)
 
 
-def update_results(connection: sqlite3.Connection, rows: Sequence[TaskRow]) -> None:
-    """Write what came of tasks into their rows."""
+def update_results(connection: sqlite3.Connection, events: Sequence[Sequence[Any]]) -> None:
+    """Write what came of tasks into their rows, from the events of a journal that say all of them."""
     plain: list[_Values] = []
     others: list[_Values] = []
-    for row in rows:
-        task, _, _, status, _, place, _, _, output, digests, texts, _, asked, begun, ended, host, pid, error, _ = row
-        if place is None and asked is None and error is None and (output is None or len(output) < _SMALL):
+    for event in events:
+        _, task, _, status, _, place, _, _, output, digests, texts, _, asked, begun, ended, host, pid, error, *_ = event
+        if (
+            status == _DONE and place is None and asked is None and error is None
+            and (output is None or len(output) < _SMALL)
+        ):
             plain.append(
                 (
-                    task, status,
+                    task,
                     None if output is None else bytearray(output),
                     None if digests is None else bytearray(digests),
                     None if texts is None else bytearray(texts),
@@ -54,17 +60,13 @@ def update_results(connection: sqlite3.Connection, rows: Sequence[TaskRow]) -> N
             )
         else:
             others.append((status, place, output, digests, texts, asked, begun, ended, host, pid, error, task))
-    _execute(connection, sql.UPDATE_MANY_PLAIN if _CAN_UPDATE_FROM else None, sql.UPDATE_PLAIN, plain)
+    whole = len(plain) - len(plain) % sql.MANY if _CAN_UPDATE_FROM else 0
+    if whole:
+        connection.executemany(sql.UPDATE_MANY_PLAIN, _joined(plain, whole))
+    connection.executemany(sql.UPDATE_PLAIN, plain[whole:])
     connection.executemany(sql.UPDATE_RESULT, others)
 
 
-def _execute(connection: sqlite3.Connection, many: str | None, one: str, rows: list[_Values]) -> None:
-    whole = len(rows) - len(rows) % sql.MANY if many is not None else 0
-    if many is not None and whole:
-        connection.executemany(many, _joined(rows, whole))
-    connection.executemany(one, rows[whole:])
-
-
-def _joined(rows: list[_Values], stop: int) -> Iterator[list[Any]]:
+def _joined(rows: list[_Values], stop: int, *first: Any) -> Iterator[list[Any]]:
     for start in range(0, stop, sql.MANY):
-        yield list(chain.from_iterable(rows[start : start + sql.MANY]))
+        yield [*first, *chain.from_iterable(rows[start : start + sql.MANY])]
