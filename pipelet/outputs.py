@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -39,12 +39,7 @@ def read_output(
         The output, and how many of the tasks set no particular one.
     """
     column = _Column(reader, instance_id or 0)
-    silent = 0
-    for task, digests, is_silent in reader.output_digests(known) if instance_id is not None else ():
-        if is_silent:
-            silent += 1
-        elif digests:
-            column.add(task, digests)
+    silent = column.extend(reader.output_digests(known)) if instance_id is not None else 0
     elements = Elements(column.givers, column.take_digests(), column.fetch)
     return ParentOutput(segment, elements, known, silent=bool(known) and silent == len(known)), silent
 
@@ -79,14 +74,22 @@ class _Column:
         self._starts = array("q")
         self._large: tuple[int, Sequence[bytes], Sequence[str], bytes] | None = None
 
-    def add(self, task: int, digests: bytes) -> None:
-        self._tasks.append(task)
-        self._starts.append(len(self.givers))
-        self._digests += digests
-        if len(digests) == DIGEST:
-            self.givers.append(task)
-        else:
-            self.givers.extend([task] * (len(digests) // DIGEST))
+    def extend(self, rows: Iterable[tuple[int, bytes | None, bool]]) -> int:
+        """Take over what tasks gave; gives how many of them set no particular output."""
+        silent = 0
+        givers, joined = self.givers, self._digests
+        for task, digests, is_silent in rows:
+            if is_silent:
+                silent += 1
+            elif digests:
+                self._tasks.append(task)
+                self._starts.append(len(givers))
+                joined += digests
+                if len(digests) == DIGEST:
+                    givers.append(task)
+                else:
+                    givers.extend([task] * (len(digests) // DIGEST))
+        return silent
 
     def take_digests(self) -> bytes:
         """Give away the digests of all elements."""

@@ -92,17 +92,22 @@ class PlanRecorder(Recorder):
         changed: set[int] = set()
         to_run = []
         for decision in piece.decisions:
-            action, certain = decision.action, decision.certain
+            position, action, _, _, _, _, certain = decision
+            if action is Action.NEW:
+                changed.add(position - piece.start)
+                if certain or not planned.early:
+                    to_run.append(decision)
+                continue
             if decision.replaces >= self._first_id:
                 applied.lost.append(decision.replaces)
             if action is Action.UPDATE or action is Action.REVIVE or action is Action.REUSE:
                 # Who follows early must not find parents that are those of another run.
                 if not certain or (planned.early and action is Action.UPDATE):
-                    changed.add(decision.position - piece.start)
+                    changed.add(position - piece.start)
                 if not planned.early:
                     self._order(planned, decision, decision.task, applied, orders)
                 continue
-            changed.add(decision.position - piece.start)
+            changed.add(position - piece.start)
             if action is Action.SKIP:
                 applied.aside.append(decision.task)
                 if decision.reason is Reason.PARENTS and not planned.early:
@@ -124,7 +129,8 @@ class PlanRecorder(Recorder):
             self._write(planned.segment, orders)
             for verb, task in orders.moves:
                 self._move(planned.segment, verb, places[task], row.whole_task)
-        applied.kept.extend(task for at, task in enumerate(piece.ids) if at not in changed)
+        if len(changed) < len(piece.ids):
+            applied.kept.extend([task for at, task in enumerate(piece.ids) if at not in changed])
         return applied
 
     def _order_runs(

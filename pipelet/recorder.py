@@ -222,7 +222,7 @@ class Recorder:
                 self._writer.set_status([(task, int(status)) for task, status in self._statuses.items()])
         for task, status in self._statuses.items():
             (self._running.add if status is Status.RUNNING else self._running.discard)(task)
-        ended = [task for events in self._journalled.values() for _, task, *_ in events]
+        ended = [event[1] for events in self._journalled.values() for event in events]
         self._running.difference_update(ended)
         self._journalled, self._ends, self._statuses = {}, {}, {}
         return ended

@@ -48,7 +48,9 @@ def update_results(connection: sqlite3.Connection, events: Sequence[Sequence[Any
     plain: list[Sequence[Any]] = []
     others: list[_Values] = []
     for event in events:
-        _, task, _, status, _, place, _, _, output, digests, texts, _, asked, begun, ended, host, pid, error, *_ = event
+        (
+            _, task, _, status, _, place, _, _, output, digests, texts, _, asked, begun, ended, host, pid, error, _, _,
+        ) = event
         small = output is None or len(output) < _SMALL
         if small and status == _DONE and place is None and asked is None and error is None:
             plain.append(event)
@@ -64,7 +66,7 @@ def update_results(connection: sqlite3.Connection, events: Sequence[Sequence[Any
 def _plain_values(events: Sequence[Sequence[Any]], number: int) -> Iterator[_Values]:
     values: _Values = []
     for count, event in enumerate(events, 1):
-        _, task, _, _, _, _, _, _, output, digests, texts, _, _, begun, ended, host, pid, *_ = event
+        _, task, _, _, _, _, _, _, output, digests, texts, _, _, begun, ended, host, pid, _, _, _ = event
         values += (
             task,
             None if output is None else bytearray(output),
