@@ -159,4 +159,4 @@ READ_JOURNAL_MODE = "PRAGMA journal_mode"
 # A log may lose its last commits when the power fails, never its consistency: the journals in the tree hold them.
 SET_SYNCHRONOUS: Mapping[str, str] = {"wal": "PRAGMA synchronous = NORMAL", "delete": "PRAGMA synchronous = FULL"}
 SET_BUSY_TIMEOUT = "PRAGMA busy_timeout = {milliseconds:d}"
-SET_CACHE_SIZE = "PRAGMA cache_size = -8192"
+SET_CACHE_SIZE = "PRAGMA cache_size = -4096"
