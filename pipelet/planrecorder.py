@@ -89,8 +89,31 @@ class PlanRecorder(Recorder):
         applied = Applied(list(piece.ids), [], {}, [], [], False, [])
         orders = Orders(row.whole_task)
         orders.events = [["task_set", name, json.dumps(sets[0])] for name, sets in piece.task_sets.items()]
+        changed, to_run, unsettled = self._sort(planned, piece, applied, orders)
+        applied = applied._replace(unsettled=unsettled)
+        self._order_runs(planned, piece, to_run, applied, orders, taken)
+        if planned.whole and applied.ids:
+            orders.whole = applied.ids[0]
+        if orders.whole != row.whole_task:
+            orders.events.append(["whole", orders.whole])
+        # The mark stands before the records change: a crash in between leaves a word that directories must follow.
+        with self._tree.moving() if orders.moves else contextlib.nullcontext():
+            # What there was before it changes.
+            places = {item.id: item for item in self._writer.plan_rows_listed([task for _, task in orders.moves])}
+            self._write(planned.segment, orders)
+            for verb, task in orders.moves:
+                self._move(planned.segment, verb, places[task], row.whole_task)
+        if len(changed) < len(piece.ids):
+            applied.kept.extend([task for at, task in enumerate(piece.ids) if at not in changed])
+        return applied
+
+    def _sort(
+        self, planned: Planned, piece: SegmentPlan, applied: Applied, orders: Orders
+    ) -> tuple[set[int], list[Decision], bool]:
+        """Note what becomes of the tasks that don't run; gives the places that change, what runs, what is unsettled."""
         changed: set[int] = set()
-        to_run = []
+        to_run: list[Decision] = []
+        unsettled = False
         for decision in piece.decisions:
             position, action, _, _, _, _, certain = decision
             if action is Action.NEW:
@@ -113,25 +136,11 @@ class PlanRecorder(Recorder):
                 if decision.reason is Reason.PARENTS and not planned.early:
                     orders.events.append(["parents", decision.task, decision.parents])
             elif action is Action.WAIT:
-                applied = applied._replace(unsettled=True)
+                unsettled = True
             elif not planned.early or (certain and action is not Action.REPLACE):
                 # A version is superseded only once it is sure that all inputs can be made.
                 to_run.append(decision)
-        self._order_runs(planned, piece, to_run, applied, orders, taken)
-        if planned.whole and applied.ids:
-            orders.whole = applied.ids[0]
-        if orders.whole != row.whole_task:
-            orders.events.append(["whole", orders.whole])
-        # The mark stands before the records change: a crash in between leaves a word that directories must follow.
-        with self._tree.moving() if orders.moves else contextlib.nullcontext():
-            # What there was before it changes.
-            places = {item.id: item for item in self._writer.plan_rows_listed([task for _, task in orders.moves])}
-            self._write(planned.segment, orders)
-            for verb, task in orders.moves:
-                self._move(planned.segment, verb, places[task], row.whole_task)
-        if len(changed) < len(piece.ids):
-            applied.kept.extend([task for at, task in enumerate(piece.ids) if at not in changed])
-        return applied
+        return changed, to_run, unsettled
 
     def _order_runs(
         self,
