@@ -6,6 +6,7 @@ It does not re-import the main script: it gets a snapshot of the pipeline throug
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import pickle
@@ -50,6 +51,17 @@ class _Teller:
 
 #: How many new objects wait for a round of the garbage collector, and rounds for a longer one.
 _COLLECTOR = (50_000, 20, 50)
+#: Bytes from which on memory is asked of the system by itself; glibc's name for that limit.
+_LARGE, _M_MMAP_THRESHOLD = 128 * 1024, -3
+
+
+def _give_back() -> None:
+    """Let memory for large values, such as a batch of results, go back to the system as soon as it is free.
+
+    By itself glibc raises the limit with the first one that is freed: from then on they leave holes among small ones.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not every C library has this
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def main() -> None:
@@ -59,6 +71,7 @@ def main() -> None:
     # Nearly all that is made here goes without the collector's help, and each of its rounds looks at all that stays.
     gc.freeze()
     gc.set_threshold(*_COLLECTOR)
+    _give_back()
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     tell = _Teller(descriptor)

@@ -63,9 +63,9 @@ class Forerunner:
         """Whether there are results that may let others begin."""
         return bool(self._fresh)
 
-    def keep(self, segment: str, result: TaskResult) -> None:
-        """Keep a result until the next `advance`, which comes when it is on record."""
-        self._fresh.setdefault(segment, {})[result.id] = result
+    def keep(self, segment: str, results: Sequence[TaskResult]) -> None:
+        """Keep results until the next `advance`, which comes when they are on record."""
+        self._fresh.setdefault(segment, {}).update([(result.id, result) for result in results])
 
     def advance(self, calm: bool) -> Iterator[tuple[SegmentRun, Applied]]:
         """Put on record what can begin now; to be called when all results that were kept are on record.

@@ -365,6 +365,11 @@ class Planner:
         for piece in decide_in_pieces(planned.inputs, facts):
             unknown = set()
             for decision in piece.decisions:
+                if decision.action is Action.NEW:
+                    # Nothing is to be noted of these, and there may be very many.
+                    uncertain = True
+                    unknown.add(decision.position)
+                    continue
                 self._note(decision)
                 if decision.action is Action.SKIP:
                     aside = True

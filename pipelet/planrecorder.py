@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgpack
@@ -16,11 +17,13 @@ from pipelet.core.plan import Action, Decision, Reason, SegmentPlan
 from pipelet.core.text import task_name
 from pipelet.history import CURRENT, DROPPED, SUPERSEDED
 from pipelet.planner import Planned
-from pipelet.recorder import Event, Orders, Recorder, task_event
-from pipelet.statusdb import InstanceRow, PlanRow, TaskRow, pack_ids, unpack_ids
+from pipelet.recorder import Orders, Recorder, task_event
+from pipelet.statusdb import Event, InstanceRow, PlanRow, QueuedTask, TaskRow, pack_ids, unpack_ids
 
 _QUEUED = int(Status.QUEUED)
 _pack = msgpack.Packer().pack
+#: What ``QueuedTask._make`` gives, in a third of the time.
+_queued: Callable[[tuple[object, ...]], QueuedTask] = partial(tuple.__new__, QueuedTask)
 
 
 class Applied(NamedTuple):
@@ -28,8 +31,8 @@ class Applied(NamedTuple):
 
     #: The id of each task, in order; the plan's own zeros have become new tasks.
     ids: list[int]
-    #: The tasks that wait for a worker now, and their places among the wanted.
-    queued: list[tuple[TaskRow, int]]
+    #: The tasks that wait for a worker now.
+    queued: list[QueuedTask]
     #: Tasks that wait for a worker since before, and whose parents are others now: by id.
     parents: dict[int, str]
     #: Tasks that are done, and stay as they are.
@@ -63,7 +66,8 @@ class PlanRecorder(Recorder):
         """
         row = self._instances[planned.segment]
         # Once others make ``data/`` again, nothing else would tell that its files are gone.
-        lost = [] if os.path.isdir(self._tree.data_dir(row.path)) else self._writer.in_data(row.id)
+        gone = not planned.early and not os.path.isdir(self._tree.data_dir(row.path))
+        lost = self._writer.in_data(row.id) if gone else []
         ids = array("q")
         taken: Collection[str] | None = None
         for piece in planned.pieces:
@@ -85,29 +89,8 @@ class PlanRecorder(Recorder):
         applied = Applied(list(piece.ids), [], {}, [], [], False, [])
         orders = Orders(row.whole_task)
         orders.events = [["task_set", name, json.dumps(sets[0])] for name, sets in piece.task_sets.items()]
-        changed: set[int] = set()
-        to_run = []
-        for decision in piece.decisions:
-            action, certain = decision.action, decision.certain
-            if decision.replaces >= self._first_id:
-                applied.lost.append(decision.replaces)
-            if action is Action.UPDATE or action is Action.REVIVE or action is Action.REUSE:
-                # Who follows early must not find parents that are those of another run.
-                if not certain or (planned.early and action is Action.UPDATE):
-                    changed.add(decision.position - piece.start)
-                if not planned.early:
-                    self._order(planned, decision, decision.task, applied, orders)
-                continue
-            changed.add(decision.position - piece.start)
-            if action is Action.SKIP:
-                applied.aside.append(decision.task)
-                if decision.reason is Reason.PARENTS and not planned.early:
-                    orders.events.append(["parents", decision.task, decision.parents])
-            elif action is Action.WAIT:
-                applied = applied._replace(unsettled=True)
-            elif not planned.early or (certain and action is not Action.REPLACE):
-                # A version is superseded only once it is sure that all inputs can be made.
-                to_run.append(decision)
+        changed, to_run, unsettled = self._sort(planned, piece, applied, orders)
+        applied = applied._replace(unsettled=unsettled)
         self._order_runs(planned, piece, to_run, applied, orders, taken)
         if planned.whole and applied.ids:
             orders.whole = applied.ids[0]
@@ -120,8 +103,44 @@ class PlanRecorder(Recorder):
             self._write(planned.segment, orders)
             for verb, task in orders.moves:
                 self._move(planned.segment, verb, places[task], row.whole_task)
-        applied.kept.extend(task for at, task in enumerate(piece.ids) if at not in changed)
+        if len(changed) < len(piece.ids):
+            applied.kept.extend([task for at, task in enumerate(piece.ids) if at not in changed])
         return applied
+
+    def _sort(
+        self, planned: Planned, piece: SegmentPlan, applied: Applied, orders: Orders
+    ) -> tuple[set[int], list[Decision], bool]:
+        """Note what becomes of the tasks that don't run; gives the places that change, what runs, what is unsettled."""
+        changed: set[int] = set()
+        to_run: list[Decision] = []
+        unsettled = False
+        for decision in piece.decisions:
+            position, action, _, _, _, _, certain = decision
+            if action is Action.NEW:
+                changed.add(position - piece.start)
+                if certain or not planned.early:
+                    to_run.append(decision)
+                continue
+            if decision.replaces >= self._first_id:
+                applied.lost.append(decision.replaces)
+            if action is Action.UPDATE or action is Action.REVIVE or action is Action.REUSE:
+                # Who follows early must not find parents that are those of another run.
+                if not certain or (planned.early and action is Action.UPDATE):
+                    changed.add(position - piece.start)
+                if not planned.early:
+                    self._order(planned, decision, decision.task, applied, orders)
+                continue
+            changed.add(position - piece.start)
+            if action is Action.SKIP:
+                applied.aside.append(decision.task)
+                if decision.reason is Reason.PARENTS and not planned.early:
+                    orders.events.append(["parents", decision.task, decision.parents])
+            elif action is Action.WAIT:
+                unsettled = True
+            elif not planned.early or (certain and action is not Action.REPLACE):
+                # A version is superseded only once it is sure that all inputs can be made.
+                to_run.append(decision)
+        return changed, to_run, unsettled
 
     def _order_runs(
         self,
@@ -136,22 +155,26 @@ class PlanRecorder(Recorder):
         row = self._instances[planned.segment]
         inputs = planned.inputs.rows([decision.position for decision in decisions])
         for decision, (digest, text, blobs) in zip(decisions, inputs, strict=True):
-            task = decision.task
-            if decision.action is not Action.RERUN:
-                task = applied.ids[decision.position - piece.start] = self._new_id(row, text, taken)
-            queued = TaskRow(
-                task, row.id, digest, _QUEUED, CURRENT, None, text, _pack(blobs),
-                None, None, None, decision.parents, None, None, None, None, None, None, 0,
-            )
-            applied.queued.append((queued, decision.position))
-            if decision.action is Action.NEW:
+            position, action, task, _, parents, _, _ = decision
+            if action is not Action.RERUN:
+                task = applied.ids[position - piece.start] = self._new_id(row, text, taken)
+            queued = _queued((task, digest, CURRENT, text, _pack(blobs), parents, position))
+            applied.queued.append(queued)
+            if action is Action.NEW:
                 orders.new.append(queued)
                 continue
             self._order(planned, decision, task, applied, orders)
-            (orders.again if decision.action is Action.RERUN else orders.new).append(queued)
-            if decision.action is Action.RERUN and decision.reason is not Reason.FAILED:
+            if action is not Action.RERUN:
+                orders.new.append(queued)
+                continue
+            again = TaskRow(
+                task, row.id, digest, _QUEUED, CURRENT, None, text, queued.input,
+                None, None, None, parents, None, None, None, None, None, None, 0,
+            )
+            orders.again.append(again)
+            if decision.reason is not Reason.FAILED:
                 # The journal says that it is done; should this run be killed, it must not say so any longer.
-                orders.events.append(task_event(queued, ()))
+                orders.events.append(task_event(again, ()))
 
     def _order(
         self, planned: Planned, decision: Decision, task: int, applied: Applied, orders: Orders

@@ -20,12 +20,8 @@ from pipelet.meta import clock_text, describe, parameters_text
 from pipelet.modules import file_digest
 from pipelet.planner import Snapshot
 from pipelet.rebuild import take_over
-from pipelet.statusdb import InstanceRow, TaskRow, Writer
+from pipelet.statusdb import Event, InstanceRow, QueuedTask, TaskRow, Writer
 from pipelet.storage import Journal, Tree
-
-Event = Sequence[object]
-#: The row of a task that has ended, and what it saved.
-Result = tuple[TaskRow, tuple[Parameter, ...]]
 
 
 class Orders:
@@ -33,7 +29,7 @@ class Orders:
 
     def __init__(self, whole: int | None, events: Sequence[Event] = ()) -> None:
         self.events = list(events)
-        self.new: list[TaskRow] = []
+        self.new: list[QueuedTask] = []
         self.again: list[TaskRow] = []
         self.moves: list[tuple[str, int]] = []
         self.whole = whole
@@ -63,10 +59,11 @@ class Recorder:
         self._still_ours = still_ours
         self._instances: dict[str, InstanceRow] = {}
         self._journals: dict[str, Journal] = {}
-        self._results: dict[str, list[Result]] = {}
+        #: By segment, for each task that has ended, the event that says all of it.
+        self._results: dict[str, list[Event]] = {}
         self._statuses: dict[int, Status] = {}
         #: What is in the journals, and not in the database yet; and where each journal ends.
-        self._journalled: dict[str, list[Result]] = {}
+        self._journalled: dict[str, list[Event]] = {}
         self._ends: dict[str, int] = {}
         self._next_id = writer.next_task_id()
         self._next_instance = max((row.id for row in writer.instances()), default=0) + 1
@@ -168,21 +165,26 @@ class Recorder:
 
     # --- results -------------------------------------------------------------------------------------------------
 
-    def result(self, segment: str, queued: TaskRow, result: TaskResult) -> None:
+    def result(self, segment: str, queued: QueuedTask, result: TaskResult) -> None:
         """Keep what came of a task until the next `flush`."""
-        _, status, begun, ended, host, pid, place, output, digests, texts, error, asked, parameters, _, _ = result
-        task, instance, digest, _, current, _, text, blobs, _, _, _, parents, *_, aside = queued
-        row = TaskRow(
-            task, instance, digest, int(status), current, place, text, blobs, output, digests, texts, parents, asked,
-            begun, ended, host, pid, error, aside,
-        )
-        self._results.setdefault(segment, []).append((row, parameters))
-        self._statuses.pop(result.id, None)
-        if result.modules:
-            modules = self._modules.setdefault(segment, {})
-            modules.update((_module_key(fact), dict(fact)) for fact in result.modules)
-        else:
-            self._modules.setdefault(segment, {})
+        self.results(segment, [(queued, result)])
+
+    def results(self, segment: str, results: Iterable[tuple[QueuedTask, TaskResult]]) -> None:
+        """Keep what came of some tasks until the next `flush`."""
+        kept, modules = self._results.setdefault(segment, []), self._modules.setdefault(segment, {})
+        for (task, digest, current, text, blobs, parents, _), result in results:
+            _, status, begun, ended, host, pid, place, output, digests, texts, error, asked, saved, _, facts = result
+            # Without a `TaskRow` in between: there are very many, and they wait in memory.
+            kept.append(
+                (
+                    "task", task, digest, int(status), current, place, text, blobs, output, digests, texts, parents,
+                    asked, begun, ended, host, pid, error, 0, _listed(saved) if saved else (),
+                )
+            )
+            if self._statuses:
+                self._statuses.pop(task, None)
+            if facts:
+                modules.update((_module_key(fact), dict(fact)) for fact in facts)
 
     @property
     def first_id(self) -> int:
@@ -207,31 +209,30 @@ class Recorder:
         if not self.pending:
             return []
         self._still_ours()
-        if any(row.place is not None for results in self._results.values() for row, _ in results):
+        if any(event[_PLACE] is not None for events in self._results.values() for event in events):
             self._tree.products.expect([row.path for row in self._instances.values()])
         while self._results:
             name = next(iter(self._results))
-            events = [task_event(row, parameters) for row, parameters in self._results[name]]
-            self._ends[name] = self._journal(self._instances[name].path).append(events)
+            self._ends[name] = self._journal(self._instances[name].path).append(self._results[name])
             self._journalled.setdefault(name, []).extend(self._results.pop(name))
         with self._writer.transaction():
-            for name, results in self._journalled.items():
-                self._put_results(self._instances[name].id, results, self._ends[name])
+            for name, events in self._journalled.items():
+                self._put_results(self._instances[name].id, events, self._ends[name])
             if self._statuses:
                 self._writer.set_status([(task, int(status)) for task, status in self._statuses.items()])
         for task, status in self._statuses.items():
             (self._running.add if status is Status.RUNNING else self._running.discard)(task)
-        ended = [row.id for results in self._journalled.values() for row, _ in results]
+        ended = [event[1] for events in self._journalled.values() for event in events]
         self._running.difference_update(ended)
         self._journalled, self._ends, self._statuses = {}, {}, {}
         return ended
 
-    def _put_results(self, instance_id: int, results: Sequence[Result], end: int) -> None:
-        rows = [row for row, _ in results]
-        before = {row.id: int(Status.RUNNING) for row in rows if row.id in self._running} if self._running else {}
-        known = [row.id for row in rows if row.id < self._first_id]
-        self._writer.record_results(instance_id, rows, before, known)
-        self._writer.add_params([(row.id, *item) for row, items in results for item in items])
+    def _put_results(self, instance_id: int, events: Sequence[Event], end: int) -> None:
+        tasks = [event[1] for event in events]
+        before = {task: int(Status.RUNNING) for task in tasks if task in self._running} if self._running else {}
+        known = [task for task in tasks if task < self._first_id]
+        self._writer.record_results(instance_id, events, before, known)
+        self._writer.add_params([(event[1], *item) for event in events for item in event[-1]])
         self._writer.set_journal_end(instance_id, end)
 
     def finish(self, segment: str, waiting: str | None) -> None:
@@ -298,7 +299,7 @@ class Recorder:
         end = self._journal(row.path).append(events) if events else row.journal_end
         with self._writer.transaction():
             if new:
-                self._writer.add_new(new)
+                self._writer.add_new(row.id, new)
             if again:
                 self._writer.add_queued(again)
             if events:
@@ -347,4 +348,12 @@ def _module_key(fact: Mapping[str, str | None]) -> str:
 
 def task_event(row: TaskRow, parameters: Iterable[Parameter]) -> Event:
     """The event of a journal that says all of a task."""
-    return ["task", row.id, *row[2:], [list(parameter) for parameter in parameters] if parameters else []]
+    return ["task", row.id, *row[2:], _listed(parameters) if parameters else []]
+
+
+def _listed(parameters: Iterable[Parameter]) -> list[list[object]]:
+    return [list(parameter) for parameter in parameters]
+
+
+#: Where the place of a task is in its event, which begins with its kind and leaves out the instance.
+_PLACE = TaskRow._fields.index("place")

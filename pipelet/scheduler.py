@@ -21,10 +21,9 @@ from pipelet.planner import Outcome, Planned, Planner, Snapshot
 from pipelet.planrecorder import Applied, PlanRecorder
 from pipelet.progress import SegmentProgress
 from pipelet.segmentrun import SegmentRun
-from pipelet.statusdb import Writer
+from pipelet.statusdb import QueuedTask, Writer
 from pipelet.storage import Tree
 from pipelet.summary import Failure, FailureBook, Summary
-from pipelet.taskqueue import Waiting
 from pipelet.turns import Turns
 
 #: Seconds of work that go to a worker at once; and where tasks differ so much that one would hold up the others.
@@ -241,9 +240,9 @@ class Scheduler:
             self._planner.lineage.forget()
         run.queue.extend(applied.queued)
         if run.failed:
-            self._pardon(run, [row.id for row, _ in applied.queued])
+            self._pardon(run, [task.id for task in applied.queued])
         first = self._recorder.first_id
-        run.again.update(row.id for row, _ in applied.queued if row.id < first)
+        run.again.update(task.id for task in applied.queued if task.id < first)
         ran = run.again
         run.reused += sum(1 for task in applied.kept if task < first and task not in ran)
         run.failed.update(applied.aside)
@@ -337,11 +336,10 @@ class Scheduler:
                 self._scratch_dir, self._raise_failures is not None,
             )
         taken = run.queue.take(self._batch_size(run))
-        calls = run.maker.calls([(waiting.row, run.members(waiting)) for waiting in taken])
-        for waiting in taken:
-            run.flying[waiting.row.id] = waiting
-            if run.early is not None:
-                self._hands[waiting.row.id] = RUNNING_NOW
+        calls = run.maker.calls(taken, run.members(taken))
+        run.flying.update((task.id, task) for task in taken)
+        if run.early is not None:
+            self._hands.update((task.id, RUNNING_NOW) for task in taken)
         # A task that runs right here, and long, would else run unseen.
         short = run.seconds is not None and run.seconds < LONG_SECONDS
         if not short or self._clock() - self._reported >= REPORT_SECONDS:
@@ -383,10 +381,10 @@ class Scheduler:
         run.doubtful.difference_update(tasks)
         if run.unwanted:
             self._recorder.discard(run.name, [task for task in tasks if task in run.unwanted])
-            left = [waiting for waiting in left if waiting.row.id not in run.unwanted]
+            left = [task for task in left if task.id not in run.unwanted]
         run.queue.put_back(left)
         if run.early is not None:
-            self._hands.update((waiting.row.id, QUEUED_NOW) for waiting in left)
+            self._hands.update((task.id, QUEUED_NOW) for task in left)
 
     def _doubt(self, run: SegmentRun, task: int) -> None:
         """Put a task back whose ancestors changed while it ran, whatever came of it."""
@@ -402,34 +400,38 @@ class Scheduler:
     def _take(self, run: SegmentRun, results: Sequence[TaskResult]) -> None:
         if not results:
             return
-        streams = self._forerunner.has_children(run.name)
+        counted = []
         for result in results:
-            waiting = run.flying.pop(result.id)
+            task = run.flying.pop(result.id)
             for message in result.messages:
                 self._log.write(message.level, message.message, run.name, result.id, message.time)
-            if result.id in run.doubtful:
+            if run.doubtful and result.id in run.doubtful:
                 self._doubt(run, result.id)
-                continue
-            self._recorder.result(run.name, waiting.row, result)
-            if result.id in run.wary:
-                run.wary.remove(result.id)
-                run.unsettled |= result.asked is not None
-            if result.status is Status.DONE:
-                run.done += 1
-                if streams:
-                    self._forerunner.keep(run.name, result)
             else:
-                self._fail(run, waiting, result)
+                counted.append((task, result))
+        self._recorder.results(run.name, counted)
+        done = [result for _, result in counted if result.status is Status.DONE]
+        run.done += len(done)
+        if done and self._forerunner.has_children(run.name):
+            self._forerunner.keep(run.name, done)
+        if run.wary:
+            wary = [result for _, result in counted if result.id in run.wary]
+            run.wary.difference_update([result.id for result in wary])
+            run.unsettled |= any(result.asked is not None for result in wary)
+        if len(done) < len(counted):
+            for task, result in counted:
+                if result.status is not Status.DONE:
+                    self._fail(run, task, result)
         run.measure([result.ended - result.begun for result in results])
 
-    def _fail(self, run: SegmentRun, waiting: Waiting, result: TaskResult) -> None:
+    def _fail(self, run: SegmentRun, task: QueuedTask, result: TaskResult) -> None:
         run.failed.add(result.id)
         text = (result.error or "").rstrip()
         last = text.rpartition("\n")[2]
         log = self._tree.existing_log(self._recorder.instance(run.name).path, result.id)
-        shown = waiting.row.text or "none"
+        shown = task.text or "none"
         self._log.write(logging.ERROR, f"failed on input {shown}: {last}", run.name, result.id)
-        self._failures.append(Failure(run.name, result.id, waiting.row.text, last, text, log))
+        self._failures.append(Failure(run.name, result.id, task.text, last, text, log))
         if self._raise_failures is not None:
             self._flush()
             error = self._raise_failures()
@@ -464,8 +466,8 @@ class Scheduler:
         calm = self._clock() - self._planned >= CALM_SECONDS
         for run, applied in self._forerunner.advance(calm):
             queued = applied.queued
-            run.again.update(row.id for row, _ in queued if row.id < self._recorder.first_id)
-            self._hands.update((row.id, QUEUED_NOW) for row, _ in queued)
+            run.again.update(task.id for task in queued if task.id < self._recorder.first_id)
+            self._hands.update((task.id, QUEUED_NOW) for task in queued)
             run.queue.extend(queued)
             if self._forerunner.has_children(run.name):
                 run.kept.extend(applied.kept)
@@ -484,7 +486,7 @@ class Scheduler:
             for result in (*results, *self._executor.partial(future)):
                 pending = None if result.id in run.doubtful else run.flying.pop(result.id, None)
                 if pending is not None:
-                    self._recorder.result(run.name, pending.row, result)
+                    self._recorder.result(run.name, pending, result)
         for run in self._runs.values():
             for task in run.flying:
                 self._recorder.status(task, Status.QUEUED)

@@ -11,8 +11,8 @@ from pipelet.early import EarlyInputs
 from pipelet.planner import Planned
 from pipelet.planrecorder import Applied
 from pipelet.progress import SegmentProgress
-from pipelet.statusdb import Reader
-from pipelet.taskqueue import TaskQueue, Waiting
+from pipelet.statusdb import QueuedTask, Reader
+from pipelet.taskqueue import TaskQueue
 
 #: Weight of the newest batch in the mean time of a task.
 _NEWEST = 0.5
@@ -47,7 +47,7 @@ class SegmentRun:
         #: How many tasks are wanted, once this is known.
         self.total = 0
         self.queue = TaskQueue(reader)
-        self.flying: dict[int, Waiting] = {}
+        self.flying: dict[int, QueuedTask] = {}
         self.failed: set[int] = set()
         #: Tasks of earlier runs that run again in their places.
         self.again: set[int] = set()
@@ -75,12 +75,12 @@ class SegmentRun:
         """Whether all its tasks are known."""
         return self.planned is not None and self.planning is None
 
-    def members(self, waiting: Waiting) -> tuple[Sequence[Element], ...] | None:
-        """For a task that stands for a class: each parent's elements in it."""
+    def members(self, tasks: Sequence[QueuedTask]) -> list[tuple[Sequence[Element], ...] | None] | None:
+        """Where tasks stand for classes: for each of some tasks each parent's elements in its class."""
         if self.planned is None or not self.planned.inputs.grouped:
             return None
-        group = self.planned.inputs[waiting.position].group
-        return None if group is None else group.members
+        groups = [self.planned.inputs[task.position].group for task in tasks]
+        return [None if group is None else group.members for group in groups]
 
     def measure(self, seconds: Sequence[float]) -> None:
         """Take note of how long some tasks took."""

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
 
-from pipelet.statusdb import Reader, TaskRow
+from pipelet.statusdb import QueuedTask, Reader
 
 #: So many records are held at most; those of further tasks wait in the database.
 _HELD = 4096
-
-
-class Waiting(NamedTuple):
-    """A task that waits for a worker, or that a worker has."""
-
-    row: TaskRow
-    position: int  #: the place of its input among the wanted
 
 
 class TaskQueue:
@@ -31,32 +23,30 @@ class TaskQueue:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._held: deque[Waiting] = deque()
+        self._held: deque[QueuedTask] = deque()
         self._ids = array("q")
         self._positions = array("q")
 
     def __len__(self) -> int:
         return len(self._held) + len(self._ids)
 
-    def extend(self, tasks: Iterable[tuple[TaskRow, int]]) -> None:
+    def extend(self, tasks: Sequence[QueuedTask]) -> None:
         """Add tasks, whose records are in the database."""
-        for row, position in tasks:
-            if self._ids or len(self._held) >= _HELD:
-                self._ids.append(row.id)
-                self._positions.append(position)
-            else:
-                self._held.append(Waiting(row, position))
+        room = 0 if self._ids else max(0, _HELD - len(self._held))
+        self._held.extend(tasks[:room])
+        self._ids.extend([task.id for task in tasks[room:]])
+        self._positions.extend([task.position for task in tasks[room:]])
 
-    def take(self, number: int) -> list[Waiting]:
+    def take(self, number: int) -> list[QueuedTask]:
         """Remove the first tasks, as many as there are."""
         if len(self._held) < number and self._ids:
             count = max(number - len(self._held), _HELD)
             positions = dict(zip(self._ids[:count], self._positions[:count], strict=True))
             del self._ids[:count], self._positions[:count]
-            self._held.extend(Waiting(row, positions[row.id]) for row in self._reader.tasks_listed(list(positions)))
+            self._held.extend(self._reader.queued_listed(positions))
         return [self._held.popleft() for _ in range(min(number, len(self._held)))]
 
-    def put_back(self, tasks: Sequence[Waiting]) -> None:
+    def put_back(self, tasks: Sequence[QueuedTask]) -> None:
         """Put tasks at the head again."""
         self._held.extendleft(reversed(tasks))
 
@@ -64,21 +54,18 @@ class TaskQueue:
         """Change the recorded parents of waiting tasks, as the database has been changed."""
         if parents:
             self._held = deque(
-                waiting._replace(row=waiting.row._replace(parents=parents[waiting.row.id]))
-                if waiting.row.id in parents
-                else waiting
-                for waiting in self._held
+                task._replace(parents=parents[task.id]) if task.id in parents else task for task in self._held
             )
 
     def ids(self) -> list[int]:
         """The ids of all, in order."""
-        return [waiting.row.id for waiting in self._held] + list(self._ids)
+        return [task.id for task in self._held] + list(self._ids)
 
     def remove(self, tasks: Collection[int]) -> list[int]:
         """Remove those of some tasks that are here; gives their ids."""
         removed = [task for task in self.ids() if task in tasks]
         if removed:
-            self._held = deque(waiting for waiting in self._held if waiting.row.id not in tasks)
+            self._held = deque(task for task in self._held if task.id not in tasks)
             kept = [(task, at) for task, at in zip(self._ids, self._positions, strict=True) if task not in tasks]
             self._ids, self._positions = array("q", [task for task, _ in kept]), array("q", [at for _, at in kept])
         return removed

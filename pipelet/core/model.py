@@ -109,6 +109,9 @@ class Elements(Sequence[Element]):
                 return [self[at] for at in range(start, stop, step)]
             first = start // _PIECE
             pieces = [self._piece(number) for number in range(first, -(-stop // _PIECE))]
+            # Whoever takes one slice after the other does not come back.
+            for number in range(first, stop // _PIECE):
+                self._pieces.pop(number, None)
             joined = pieces[0] if len(pieces) == 1 else list(chain.from_iterable(pieces))
             return joined[start - first * _PIECE : stop - first * _PIECE : step]
         if not 0 <= place < len(self.tasks):

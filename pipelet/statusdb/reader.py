@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from pipelet.statusdb.rows import (
     OutputRow,
     ParamRow,
     PlanRow,
+    QueuedTask,
     TaskRow,
     id_list,
     in_pieces,
@@ -32,8 +33,9 @@ PAGE_BYTES = 16 << 20
 
 ReaderType = TypeVar("ReaderType", bound="Reader")
 
-#: What ``PlanRow._make`` gives, in a third of the time.
+#: What ``_make`` gives, in a third of the time.
 _plan_row: Callable[[tuple[Any, ...]], PlanRow] = partial(tuple.__new__, PlanRow)
+_queued_task: Callable[[tuple[Any, ...]], QueuedTask] = partial(tuple.__new__, QueuedTask)
 
 
 class Reader:
@@ -236,6 +238,11 @@ class Reader:
     def tasks_listed(self, ids: Sequence[int]) -> list[TaskRow]:
         """Return some tasks, in the order of the list; unknown ids are passed over."""
         return list(map(TaskRow._make, self._all(sql.SELECT_TASKS_LISTED, id_list(ids))))
+
+    def queued_listed(self, positions: Mapping[int, int]) -> list[QueuedTask]:
+        """Return some waiting tasks, in the order of their ids in the mapping, with these positions."""
+        rows = self._all(sql.SELECT_QUEUED_LISTED, id_list(list(positions)))
+        return [_queued_task((*row, positions[row[0]])) for row in rows]
 
     def output_digests(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes | None, bool]]:
         """Go through the done ones of some tasks, in the order of the list.

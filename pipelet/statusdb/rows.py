@@ -38,6 +38,18 @@ class TaskRow(NamedTuple):
     aside: int  #: 1: failed, and not to be tried again
 
 
+class QueuedTask(NamedTuple):
+    """A task that waits for a worker, or that a worker has: what its row says, but for what they all have alike."""
+
+    id: int
+    digest: bytes
+    current: int
+    text: str
+    input: bytes | None
+    parents: str
+    position: int  #: the place of its input among the wanted, which is not on record
+
+
 class PlanRow(NamedTuple):
     """What planning needs to know of a task: no large value."""
 

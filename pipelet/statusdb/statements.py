@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelet.core.model import Status
-from pipelet.statusdb.rows import InstanceRow, TaskRow
+from pipelet.statusdb.rows import InstanceRow, QueuedTask, TaskRow
 
 _INSTANCE_COLUMNS = ", ".join(InstanceRow._fields)
 _TASK_COLUMNS = ", ".join(TaskRow._fields)
+#: What is known of a task when it is queued; the rest follows with its result.
+QUEUED_FIELDS = QueuedTask._fields[:-1]
 
 SELECT_INSTANCES = f"SELECT {_INSTANCE_COLUMNS} FROM instance ORDER BY created DESC, id DESC"
 SELECT_INSTANCES_OF = f"SELECT {_INSTANCE_COLUMNS} FROM instance WHERE segment = ? ORDER BY created DESC, id DESC"
@@ -31,6 +33,7 @@ _LISTED = "FROM json_each(?) AS listed CROSS JOIN task ON task.id = listed.value
 SELECT_PLAN_LISTED = f"""
 SELECT task.id, digest, status, current, place, text, parents, asked, aside, output IS NULL {_LISTED}"""
 SELECT_TASKS_LISTED = f"SELECT {', '.join(f'task.{name}' for name in TaskRow._fields)} {_LISTED}"
+SELECT_QUEUED_LISTED = f"SELECT {', '.join(f'task.{name}' for name in QUEUED_FIELDS)} {_LISTED}"
 SELECT_DIGESTS_LISTED = f"""
 SELECT task.id, digests, output IS NULL {_LISTED} WHERE status = {Status.DONE.value}"""
 SELECT_DONE_DIGESTS = f"""
@@ -73,14 +76,32 @@ _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in TaskRow._fields if 
 UPSERT_TASK = f"""
 INSERT INTO task ({", ".join(TASK_EVENT_FIELDS)}, instance) VALUES ({", ".join("?" * len(TaskRow._fields))})
 ON CONFLICT (id) DO UPDATE SET {_UPDATES}"""
-#: What is known of a task when it is queued; the rest follows with its result.
-QUEUED_FIELDS = ("id", "instance", "digest", "status", "current", "text", "input", "parents", "aside")
-INSERT_QUEUED = f"""
-INSERT INTO task ({", ".join(QUEUED_FIELDS)}) VALUES ({", ".join("?" * len(QUEUED_FIELDS))})"""
+#: The first argument is the instance; all the rows have the same.
+_INSERT_QUEUED = f"""
+INSERT INTO task (instance, status, aside, {", ".join(QUEUED_FIELDS)}) VALUES """
+_QUEUED_ROW = f"(?1, {Status.QUEUED.value}, 0, {', '.join('?' * len(QUEUED_FIELDS))})"
+INSERT_QUEUED = _INSERT_QUEUED + _QUEUED_ROW
+#: So many rows are written by each of the statements below with MANY in their names. SQLite compiles a statement with
+#: so many arguments in a millisecond, and it took no more than 999 of them in versions that are still around.
+MANY = 50
+
+
+
+INSERT_MANY_QUEUED = _INSERT_QUEUED + ", ".join([_QUEUED_ROW] * MANY)
 RESULT_FIELDS = (
     "status", "place", "output", "digests", "texts", "asked", "begun", "ended", "host", "pid", "error",
 )
 UPDATE_RESULT = f"UPDATE task SET {', '.join(f'{name} = ?' for name in RESULT_FIELDS)} WHERE id = ?"
+#: Most tasks make no directory, ask for nothing and meet no error.
+PLAIN_FIELDS = ("id", "output", "digests", "texts", "begun", "ended", "host", "pid")
+_PLAIN = f"status = {Status.DONE.value}, place = NULL, asked = NULL, error = NULL"
+_PLAIN_ROW = f"({', '.join('?' * len(PLAIN_FIELDS))})"
+UPDATE_PLAIN = f"""
+UPDATE task SET {_PLAIN}, {", ".join(f"{name} = ?{at}" for at, name in enumerate(PLAIN_FIELDS[1:], 2))} WHERE id = ?1"""
+UPDATE_MANY_PLAIN = f"""
+WITH result ({", ".join(PLAIN_FIELDS)}) AS (VALUES {", ".join([_PLAIN_ROW] * MANY)})
+UPDATE task SET {_PLAIN}, {", ".join(f"{name} = result.{name}" for name in PLAIN_FIELDS[1:])}
+FROM result WHERE task.id = result.id"""
 UPDATE_PARENTS_LISTED = """
 UPDATE task SET parents = ? WHERE id IN (SELECT value FROM json_each(?)) AND instance = ?"""
 SELECT_STATES = """
@@ -138,4 +159,4 @@ READ_JOURNAL_MODE = "PRAGMA journal_mode"
 # A log may lose its last commits when the power fails, never its consistency: the journals in the tree hold them.
 SET_SYNCHRONOUS: Mapping[str, str] = {"wal": "PRAGMA synchronous = NORMAL", "delete": "PRAGMA synchronous = FULL"}
 SET_BUSY_TIMEOUT = "PRAGMA busy_timeout = {milliseconds:d}"
-SET_CACHE_SIZE = "PRAGMA cache_size = -8192"
+SET_CACHE_SIZE = "PRAGMA cache_size = -4096"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any, Literal
 
 from pipelet.core.model import Status
@@ -17,9 +17,10 @@ from pipelet.errors import DatabaseError
 from pipelet.filesystem import is_local
 from pipelet.schema import BEGIN_IMMEDIATE, COMMIT, ROLLBACK
 from pipelet.statusdb import statements as sql
+from pipelet.statusdb.bulk import insert_queued, update_results
 from pipelet.statusdb.opening import BUSY_TIMEOUT, absolute, open_for_writing, translated
 from pipelet.statusdb.reader import Reader
-from pipelet.statusdb.rows import TaskRow, id_list
+from pipelet.statusdb.rows import QueuedTask, TaskRow, id_list
 
 JournalMode = Literal["auto", "wal", "delete", "keep"]
 #: A list that begins with its kind; `Writer.apply` lists the kinds.
@@ -32,9 +33,6 @@ _AT_ONCE = 5000
 _PATIENCE = 1.0
 
 _Key = tuple[int, int]
-
-_QUEUED_FIELDS = attrgetter(*sql.QUEUED_FIELDS)
-_RESULT_FIELDS = attrgetter(*sql.RESULT_FIELDS, "id")
 
 
 class Writer(Reader):
@@ -231,15 +229,16 @@ class Writer(Reader):
             while piece := list(islice(source, _AT_ONCE)):
                 self._put([(row[0], *row[2:], row[1]) for row in piece])
 
-    def add_new(self, rows: Sequence[TaskRow]) -> None:
-        """Write the rows of queued tasks whose ids were never given before."""
+    def add_new(self, instance_id: int, tasks: Sequence[QueuedTask]) -> None:
+        """Write the rows of queued tasks of one instance whose ids were never given before."""
         with self.transaction():
-            self._many(sql.INSERT_QUEUED, map(_QUEUED_FIELDS, rows))
-            self._count(Counter((row.instance, row.status) for row in rows if row.current == 1))
-            self._touch({row.instance for row in rows})
+            with translated(self.sqlfile):
+                insert_queued(self._connection, instance_id, tasks)
+            self._count(Counter({(instance_id, int(Status.QUEUED)): sum(task.current == 1 for task in tasks)}))
+            self._touch([instance_id])
 
     def record_results(
-        self, instance_id: int, rows: Sequence[TaskRow], before: Mapping[int, int], known: Sequence[int]
+        self, instance_id: int, events: Sequence[Event], before: Mapping[int, int], known: Sequence[int]
     ) -> None:
         """Write what came of tasks whose rows stand as queued or running, and else as they are given.
 
@@ -247,19 +246,22 @@ class Writer(Reader):
         ----------
         instance_id
             Whose tasks they are.
-        rows
-            Each task once; current ones.
+        events
+            The event ``"task"`` of each (see `apply`), once; current ones.
         before
             The status in the database of those that are not queued there.
         known
             Those of the tasks that may have parameters from an earlier time.
         """
         with self.transaction():
-            queued = int(Status.QUEUED)
-            changes: Counter[_Key] = Counter((instance_id, row.status) for row in rows)
-            changes.subtract((instance_id, before.get(row.id, queued)) for row in rows)
+            statuses = Counter([event[3] for event in events])
+            others = Counter([before[event[1]] for event in events if event[1] in before] if before else ())
+            statuses.subtract(others)
+            statuses[int(Status.QUEUED)] -= len(events) - others.total()
+            changes: Counter[_Key] = Counter({(instance_id, status): n for status, n in statuses.items()})
             self._touch([instance_id])
-            self._many(sql.UPDATE_RESULT, map(_RESULT_FIELDS, rows))
+            with translated(self.sqlfile):
+                update_results(self._connection, events)
             if known:
                 self._do(sql.DELETE_PARAMS, id_list(known))
             self._count(changes)

@@ -33,9 +33,9 @@ from pipelet.pipeline import Pipeline
 from pipelet.progress import Bars, SegmentProgress, Tracker
 from pipelet.runner import Hooks, execute
 from pipelet.scheduler import Stopped
-from pipelet.statusdb import Reader, TaskRow, Writer, unpack_ids
+from pipelet.statusdb import QueuedTask, Reader, Writer, unpack_ids
 from pipelet.summary import Summary
-from pipelet.taskqueue import TaskQueue, Waiting
+from pipelet.taskqueue import TaskQueue
 from pipelet.utils import rebuild_db_from_disk
 
 
@@ -913,29 +913,26 @@ class Queued:
         self.writer = Writer.open(path / "db")
         self.writer.add_instance("a", "key", "a_KEY", [], 0.0, 1)
         self.queue = TaskQueue(self.writer)
-        self.model: list[Waiting] = []
+        self.model: list[QueuedTask] = []
         self.next = 1
 
     def add(self, number: int) -> None:
-        rows = [
-            TaskRow(
-                task, 1, task.to_bytes(16, "big"), 0, 1, None, str(task), b"\x90", None, None, None, f"[[{task}]]",
-                None, None, None, None, None, None, 0,
-            )
+        tasks = [
+            QueuedTask(task, task.to_bytes(16, "big"), 1, str(task), b"\x90", f"[[{task}]]", 1000 - task)
             for task in range(self.next, self.next + number)
         ]
         self.next += number
-        self.writer.add_new(rows)
-        self.queue.extend((row, 1000 - row.id) for row in rows)
-        self.model += [Waiting(row, 1000 - row.id) for row in rows]
+        self.writer.add_new(1, tasks)
+        self.queue.extend(tasks)
+        self.model += tasks
 
-    def take(self, number: int) -> list[Waiting]:
+    def take(self, number: int) -> list[QueuedTask]:
         taken = self.queue.take(number)
         expected, self.model = self.model[:number], self.model[number:]
         assert taken == expected
         return taken
 
-    def put_back(self, tasks: list[Waiting]) -> None:
+    def put_back(self, tasks: list[QueuedTask]) -> None:
         self.queue.put_back(tasks)
         self.model = tasks + self.model
 
@@ -943,13 +940,11 @@ class Queued:
         texts = {task: f"[[{task},{task + 1}]]" for task in tasks}
         self.writer.apply(1, [["parents", task, text] for task, text in texts.items()])
         self.queue.set_parents(texts)
-        self.model = [
-            Waiting(row._replace(parents=texts.get(row.id, row.parents)), position) for row, position in self.model
-        ]
+        self.model = [task._replace(parents=texts.get(task.id, task.parents)) for task in self.model]
 
     def remove(self, tasks: set[int]) -> None:
-        assert self.queue.remove(tasks) == [row.id for row, _ in self.model if row.id in tasks]
-        self.model = [waiting for waiting in self.model if waiting.row.id not in tasks]
+        assert self.queue.remove(tasks) == [task.id for task in self.model if task.id in tasks]
+        self.model = [task for task in self.model if task.id not in tasks]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -967,14 +962,14 @@ def test_a_queue_of_more_tasks_than_it_holds_is_a_queue(tmp_path: Path, seed: in
                 taken = queued.take(chance.randint(0, 5))
                 queued.put_back(taken[chance.randint(0, len(taken)) :])
             elif step == 4:
-                known = [row.id for row, _ in queued.model]
+                known = [task.id for task in queued.model]
                 queued.set_parents(chance.sample(known, chance.randint(0, len(known))))
             else:
-                known = [row.id for row, _ in queued.model]
+                known = [task.id for task in queued.model]
                 queued.remove({*chance.sample(known, chance.randint(0, min(3, len(known)))), 10**6})
             assert len(queued.queue) == len(queued.model)
             assert bool(queued.queue) == bool(queued.model)
-            assert queued.queue.ids() == [row.id for row, _ in queued.model]
+            assert queued.queue.ids() == [task.id for task in queued.model]
         queued.take(10**6)
         assert not queued.queue
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -124,6 +125,32 @@ def test_of_an_output_only_what_is_looked_at_is_read() -> None:
         elements = read_output("melt", records, 1, range(1, 101))[0].elements  # type: ignore[arg-type]
         assert (elements[55].task, elements[53].task) == (56, 54)
     assert records.read == 10
+
+
+def test_slices_one_after_the_other_are_read_once_and_let_go() -> None:
+    held: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = 0
+
+    class Piece(list[Element]):
+        __hash__ = object.__hash__
+
+    records = Records({task: [task] for task in range(1, 101)})
+    with mock.patch.object(model, "_PIECE", 10):
+        found = read_output("melt", records, 1, range(1, 101))[0].elements  # type: ignore[arg-type]
+        assert isinstance(found, Elements)
+        fetch = found._fetch
+
+        def fetched(start: int, stop: int) -> Sequence[Element]:
+            piece = Piece(fetch(start, stop))
+            held.add(piece)
+            return piece
+
+        elements = Elements(found.tasks, b"".join(found.digests), fetched)
+        for start in range(0, 100, 25):
+            assert [element.task for element in elements[start : start + 25]] == list(range(start + 1, start + 26))
+            most = max(most, len(held))
+    assert records.read == 100
+    assert most == 1
 
 
 def test_a_task_that_gave_much_is_not_unpacked_again_for_each_piece() -> None:
