@@ -17,7 +17,7 @@ from pipelet.core.text import task_name
 from pipelet.history import CURRENT, DROPPED, SUPERSEDED
 from pipelet.planner import Planned
 from pipelet.recorder import Event, Orders, Recorder, task_event
-from pipelet.statusdb import InstanceRow, PlanRow, TaskRow, pack_ids, unpack_ids
+from pipelet.statusdb import InstanceRow, PlanRow, TaskRow, id_ranges, pack_ids, unpack_ids
 
 _QUEUED = int(Status.QUEUED)
 _pack = msgpack.Packer().pack
@@ -42,6 +42,8 @@ class Applied(NamedTuple):
     lost: list[int]
     #: Tasks that are not wanted any more.
     dropped: Sequence[int] = ()
+    #: Recorded parents have changed.
+    moved: bool = False
 
 
 class PlanRecorder(Recorder):
@@ -108,6 +110,9 @@ class PlanRecorder(Recorder):
             elif not planned.early or (certain and action is not Action.REPLACE):
                 # A version is superseded only once it is sure that all inputs can be made.
                 to_run.append(decision)
+        for start, stop, parents in piece.moved:
+            orders.events.append(["follow", parents, *id_ranges(piece.ids[start:stop])])
+        applied = applied._replace(moved=bool(piece.moved or applied.parents))
         self._order_runs(planned, piece, to_run, applied, orders, taken)
         if planned.whole and applied.ids:
             orders.whole = applied.ids[0]
@@ -120,7 +125,8 @@ class PlanRecorder(Recorder):
             self._write(planned.segment, orders)
             for verb, task in orders.moves:
                 self._move(planned.segment, verb, places[task], row.whole_task)
-        applied.kept.extend(task for at, task in enumerate(piece.ids) if at not in changed)
+        kept = [task for at, task in enumerate(piece.ids) if at not in changed] if changed else piece.ids
+        applied.kept.extend(kept)
         return applied
 
     def _order_runs(

@@ -6,6 +6,7 @@ tasks, any number read.
 
 from __future__ import annotations
 
+from pipelet.statusdb.columns import SingleOutputs
 from pipelet.statusdb.opening import has_database
 from pipelet.statusdb.reader import Reader
 from pipelet.statusdb.rows import (
@@ -15,6 +16,8 @@ from pipelet.statusdb.rows import (
     PlanRow,
     TaskRow,
     id_list,
+    id_ranges,
+    in_pieces,
     pack_ids,
     read_id_list,
     unpack_ids,
@@ -29,10 +32,13 @@ __all__ = [
     "ParamRow",
     "PlanRow",
     "Reader",
+    "SingleOutputs",
     "TaskRow",
     "Writer",
     "has_database",
     "id_list",
+    "id_ranges",
+    "in_pieces",
     "pack_ids",
     "read_id_list",
     "unpack_ids",
