@@ -16,7 +16,9 @@ from pipelet.core.model import DIGEST, Digests, Element, Elements, ParentOutput
 from pipelet.statusdb import OutputRow, Reader, SingleOutputs, in_pieces
 
 #: A container with more items than this is not unpacked whole.
-_LARGE = 65536
+_LARGE = 4096
+#: Unless it has few bytes: then that many times as many.
+_MORE, _FEW_BYTES = 16, 4 << 20
 #: So many bytes tell how many items there are.
 _HEAD = 5
 #: The outputs of so many tasks are read at once.
@@ -161,7 +163,10 @@ def _items(container: bytes | None) -> Sequence[Any]:
     packed = container or b"\x90"
     head = msgpack.Unpacker()
     head.feed(packed[:_HEAD])
-    return _PackedList(packed) if head.read_array_header() > _LARGE else cast("list[Any]", msgpack.unpackb(packed))
+    number = head.read_array_header()
+    if number <= _LARGE or (number <= _MORE * _LARGE and len(packed) <= _FEW_BYTES):
+        return cast("list[Any]", msgpack.unpackb(packed))
+    return _PackedList(packed)
 
 
 class _PackedList(Sequence[Any]):

@@ -69,6 +69,6 @@ class Columns(ABC):
         return None if columns is None else columns[0]
 
     def single_outputs(self, ids: Sequence[int]) -> SingleOutputs | None:
-        """Return the outputs of tasks, if each is done and gave one element."""
+        """Return the outputs of tasks, if each is done and gave one element, and that is short."""
         columns = self._columns(sql.SELECT_SINGLE_OUTPUTS, ids)
         return None if columns is None else SingleOutputs(*columns)

@@ -50,10 +50,13 @@ SELECT_SINGLES = f"""
 SELECT group_concat(id), {_COLUMN.format("digests")} FROM (
     SELECT task.id AS id, digests {_LISTED}
     WHERE status = {Status.DONE.value} AND output IS NOT NULL AND length(digests) = {DIGEST})"""
+#: Longer outputs are read one by one: many of them as one value may be more than SQLite, or the memory, can hold.
+SHORT = 4096
 SELECT_SINGLE_OUTPUTS = f"""
 SELECT group_concat(id), {_COLUMN.format("digests")}, {_COLUMN.format("output")}, {_COLUMN.format("texts")} FROM (
     SELECT task.id AS id, digests, output, texts {_LISTED}
-    WHERE status = {Status.DONE.value} AND output IS NOT NULL AND length(digests) = {DIGEST} AND texts IS NOT NULL)"""
+    WHERE status = {Status.DONE.value} AND length(output) <= {SHORT} AND length(digests) = {DIGEST}
+    AND texts IS NOT NULL)"""
 SELECT_DONE_DIGESTS = f"""
 SELECT digest FROM task WHERE instance = ? AND status = {Status.DONE.value} AND current > 0"""
 SELECT_IDS = "SELECT id FROM task WHERE instance = ? AND current = ?"

@@ -36,6 +36,7 @@ from pipelet.statusdb import (
     unpack_ids,
     writer,
 )
+from pipelet.statusdb.statements import SHORT
 
 ROOT = Path(__file__).parents[2]
 
@@ -321,6 +322,13 @@ def test_single_outputs_are_what_the_rows_are(values: list[Any], done: bool) -> 
         expected = SingleOutputs(*map(b"".join, columns)) if single else None
         assert opened.single_digests(ids) == (expected.digests if expected else None)
         assert opened.single_outputs(ids) == expected
+
+
+def test_long_outputs_are_not_put_together(two: Writer) -> None:
+    long = [task_row(number, output=b"x" * size) for number, size in ((1, SHORT), (2, SHORT + 1))]
+    two.add_queued(long)
+    assert two.single_outputs([1]) == SingleOutputs(b"d" * 16, b"x" * SHORT, b"\x91text")
+    assert two.single_outputs([1, 2]) is None
 
 
 def test_a_new_row_replaces_the_old_one_and_its_parameters(two: Writer) -> None:
