@@ -6,17 +6,25 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, overload
+from itertools import repeat
+from operator import itemgetter
+from typing import Any, cast, overload
 
 import msgpack
 
-from pipelet.core.model import DIGEST, Element, Elements, ParentOutput
-from pipelet.statusdb import OutputRow, Reader
+from pipelet.core.model import DIGEST, Digests, Element, Elements, ParentOutput
+from pipelet.statusdb import OutputRow, Reader, SingleOutputs, in_pieces
 
 #: A container with more items than this is not unpacked whole.
 _LARGE = 4096
 #: What ``Element._make`` gives, in a third of the time.
 _element: Callable[[tuple[object, ...]], Element] = partial(tuple.__new__, Element)
+#: Unless it has few bytes: then that many times as many.
+_MORE, _FEW_BYTES = 16, 4 << 20
+#: So many bytes tell how many items there are.
+_HEAD = 5
+#: The outputs of so many tasks are read at once.
+_AT_ONCE = 10_000
 
 
 def read_output(
@@ -39,7 +47,13 @@ def read_output(
         The output, and how many of the tasks set no particular one.
     """
     column = _Column(reader, instance_id or 0)
-    silent = column.extend(reader.output_digests(known)) if instance_id is not None else 0
+    silent = 0
+    for piece in in_pieces(known, _AT_ONCE) if instance_id is not None else ():
+        single = reader.single_digests(piece)
+        if single is not None:
+            column.add_singles(piece, single)
+        else:
+            silent += column.extend(reader.output_digests(piece))
     elements = Elements(column.givers, column.take_digests(), column.fetch)
     return ParentOutput(segment, elements, known, silent=bool(known) and silent == len(known)), silent
 
@@ -59,6 +73,18 @@ def _elements(
         _element((task, position, digests[DIGEST * position : DIGEST * (position + 1)], name, blob))
         for position, name, blob in zip(range(start, stop), names[start:stop], blobs[start:stop], strict=True)
     ]
+
+
+def _single_elements(tasks: Sequence[int], columns: SingleOutputs) -> list[Element]:
+    """The elements of tasks that gave one each."""
+    blobs, texts = msgpack.Unpacker(), msgpack.Unpacker()
+    blobs.feed(columns.outputs)
+    texts.feed(columns.texts)
+    fields = zip(tasks, repeat(0), Digests(columns.digests), map(_first, texts), map(_first, blobs), strict=False)
+    return list(map(_element, fields))
+
+
+_first = itemgetter(0)
 
 
 class _Column:
@@ -91,6 +117,13 @@ class _Column:
                     givers.extend([task] * (len(digests) // DIGEST))
         return silent
 
+    def add_singles(self, tasks: Sequence[int], digests: bytes) -> None:
+        """Add tasks that gave one element each."""
+        self._tasks.extend(tasks)
+        self._starts.extend(range(len(self.givers), len(self.givers) + len(tasks)))
+        self._digests += digests
+        self.givers.extend(tasks)
+
     def take_digests(self) -> bytes:
         """Give away the digests of all elements."""
         digests, self._digests = bytes(self._digests), bytearray()
@@ -104,6 +137,10 @@ class _Column:
         if len(wanted) == 1 and stop - start < self._length(first):
             origin = self._starts[first]
             return self._part(wanted[0], start - origin, stop - origin)
+        if len(wanted) == stop - start:
+            columns = self._reader.single_outputs(wanted)
+            if columns is not None:
+                return _single_elements(wanted, columns)
         for row in self._reader.outputs(self._instance_id, wanted):
             if row.output is not None:
                 found += elements_of(row.id, row.output, row.digests or b"", row.texts)
@@ -128,8 +165,13 @@ def _digests(row: OutputRow) -> bytes:
 
 
 def _items(container: bytes | None) -> Sequence[Any]:
-    packed = _PackedList(container or b"\x90")
-    return packed if len(packed) > _LARGE else list(packed)
+    packed = container or b"\x90"
+    head = msgpack.Unpacker()
+    head.feed(packed[:_HEAD])
+    number = head.read_array_header()
+    if number <= _LARGE or (number <= _MORE * _LARGE and len(packed) <= _FEW_BYTES):
+        return cast("list[Any]", msgpack.unpackb(packed))
+    return _PackedList(packed)
 
 
 class _PackedList(Sequence[Any]):

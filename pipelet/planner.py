@@ -21,7 +21,7 @@ from pipelet.core.inputs import Inputs, Listed, Unseen
 from pipelet.core.model import Element, ParentOutput, Wanted
 from pipelet.core.multiplex import expand
 from pipelet.core.parents import Parents, task_set_name
-from pipelet.core.plan import Action, Decision, Facts, Reason, SegmentPlan, decide_in_pieces
+from pipelet.core.plan import Action, Before, Decision, Facts, Reason, SegmentPlan, decide_in_pieces
 from pipelet.errors import ExpansionError
 from pipelet.history import SUPERSEDED, History
 from pipelet.limits import Limits
@@ -112,7 +112,7 @@ class Planner:
         tree: Tree,
         reader: Reader,
         applied: bool = False,
-        hands: Callable[[int], int] = lambda task: 0,
+        hands: Callable[[int], int | None] = lambda task: 0,
         tried: Callable[[int], bool] = lambda task: False,
     ) -> None:
         self._snapshot = snapshot
@@ -156,7 +156,8 @@ class Planner:
         history = self.history(segment)
         planned.inputs = wanted
         planned.whole = self._is_whole(segment, wanted) and history.empty and not history.lost
-        planned.pieces = self._pieces(planned, self._facts(segment, history, not self._is_settled(segment)))
+        facts = self._facts(segment, history, not self._is_settled(segment), history.before)
+        planned.pieces = self._pieces(planned, facts)
         return planned
 
     def plan_early(self, segment: str, outputs: Sequence[ParentOutput], history: History) -> Planned:
@@ -228,7 +229,7 @@ class Planner:
         row = self.instance(planned.segment)
         ids = unpack_ids(row.wanted) if row is not None and row.wanted is not None else []
         planned.inputs = Unseen(len(ids))
-        planned.pieces = iter([SegmentPlan(ids, [], {})] if ids else [])
+        planned.pieces = iter([SegmentPlan(ids, [], {}, 0, [])] if ids else [])
         self.outcomes[planned.segment] = Outcome(ids, True)
         self.note_signature(planned.segment)
         return planned
@@ -325,7 +326,7 @@ class Planner:
             found = self._superseded[task] = bool(rows) and rows[0].current == SUPERSEDED
         return found
 
-    def _facts(self, segment: str, history: History, growing: bool) -> Facts:
+    def _facts(self, segment: str, history: History, growing: bool, before: Before | None = None) -> Facts:
         def line_of(name: str, parents: Parents) -> str:
             return task_set_name(sorted(self.lineage.line(segment, parents).get(name, ())))
 
@@ -335,7 +336,7 @@ class Planner:
 
         return Facts(
             self._parents(segment), history.versions, self._is_superseded, self.lineage.decode,
-            line_of, all_of, growing,
+            line_of, all_of, growing, before,
         )
 
     def _is_whole(self, segment: str, wanted: Inputs) -> bool:
@@ -364,6 +365,9 @@ class Planner:
         uncertain = aside = False
         for piece in decide_in_pieces(planned.inputs, facts):
             unknown = set()
+            if not self._applied:
+                for start, stop, parents in piece.moved:
+                    self._new_parents.update(dict.fromkeys(piece.ids[start:stop], parents))
             for decision in piece.decisions:
                 if decision.action is Action.NEW:
                     # Nothing is to be noted of these, and there may be very many.
@@ -378,7 +382,10 @@ class Planner:
                 else:
                     uncertain = True
                 unknown.add(decision.position)
-            known.extend(task for at, task in enumerate(piece.ids, piece.start) if at not in unknown)
+            if unknown:
+                known.extend(task for at, task in enumerate(piece.ids, piece.start) if at not in unknown)
+            else:
+                known.extend(piece.ids)
             yield piece
         complete = all(self.outcomes[name].complete for name in self._parents(planned.segment))
         settled = not uncertain and self._is_settled(planned.segment)

@@ -18,7 +18,7 @@ from pipelet.core.text import task_name
 from pipelet.history import CURRENT, DROPPED, SUPERSEDED
 from pipelet.planner import Planned
 from pipelet.recorder import Orders, Recorder, task_event
-from pipelet.statusdb import Event, InstanceRow, PlanRow, QueuedTask, TaskRow, pack_ids, unpack_ids
+from pipelet.statusdb import Event, InstanceRow, PlanRow, QueuedTask, TaskRow, id_ranges, pack_ids, unpack_ids
 
 _QUEUED = int(Status.QUEUED)
 _pack = msgpack.Packer().pack
@@ -45,6 +45,8 @@ class Applied(NamedTuple):
     lost: list[int]
     #: Tasks that are not wanted any more.
     dropped: Sequence[int] = ()
+    #: Recorded parents have changed.
+    moved: bool = False
 
 
 class PlanRecorder(Recorder):
@@ -90,7 +92,9 @@ class PlanRecorder(Recorder):
         orders = Orders(row.whole_task)
         orders.events = [["task_set", name, json.dumps(sets[0])] for name, sets in piece.task_sets.items()]
         changed, to_run, unsettled = self._sort(planned, piece, applied, orders)
-        applied = applied._replace(unsettled=unsettled)
+        for start, stop, parents in piece.moved:
+            orders.events.append(["follow", parents, *id_ranges(piece.ids[start:stop])])
+        applied = applied._replace(unsettled=unsettled, moved=bool(piece.moved or applied.parents))
         self._order_runs(planned, piece, to_run, applied, orders, taken)
         if planned.whole and applied.ids:
             orders.whole = applied.ids[0]
@@ -103,7 +107,9 @@ class PlanRecorder(Recorder):
             self._write(planned.segment, orders)
             for verb, task in orders.moves:
                 self._move(planned.segment, verb, places[task], row.whole_task)
-        if len(changed) < len(piece.ids):
+        if not changed:
+            applied.kept.extend(piece.ids)
+        elif len(changed) < len(piece.ids):
             applied.kept.extend([task for at, task in enumerate(piece.ids) if at not in changed])
         return applied
 

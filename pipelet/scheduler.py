@@ -117,7 +117,7 @@ class Scheduler:
         #: Tasks that began before their segment's parents had ended, until their results are on record.
         self._hands: dict[int, int] = {}
         self._planner = Planner(
-            snapshot, tree, writer, True, lambda task: self._hands.get(task, 0), self._has_failed
+            snapshot, tree, writer, True, self._hands.get, self._has_failed
         )
         graph = snapshot.graph
         self._runs = {name: SegmentRun(name, len(graph.ancestors(name)), writer) for name in graph.order}
@@ -232,11 +232,11 @@ class Scheduler:
             self._forerunner.halt(run.name)
         if applied.dropped:
             self._disregard(run, applied.dropped)
-        if applied.parents and run.early is not None:
+        if applied.moved and run.early is not None:
             self._forerunner.warn(run.name)
         run.ids.extend(applied.ids)
         run.queue.set_parents(applied.parents)
-        if applied.parents or applied.queued:
+        if applied.moved or applied.queued:
             self._planner.lineage.forget()
         run.queue.extend(applied.queued)
         if run.failed:
@@ -244,7 +244,10 @@ class Scheduler:
         first = self._recorder.first_id
         run.again.update(task.id for task in applied.queued if task.id < first)
         ran = run.again
-        run.reused += sum(1 for task in applied.kept if task < first and task not in ran)
+        if ran or max(applied.kept, default=0) >= first:
+            run.reused += sum(1 for task in applied.kept if task < first and task not in ran)
+        else:
+            run.reused += len(applied.kept)
         run.failed.update(applied.aside)
         run.unsettled |= applied.unsettled
         if run.early is None and self._forerunner.has_children(run.name):

@@ -93,6 +93,11 @@ class Replay:
             state = self.tasks.get(event[1])
             if state is not None:
                 state[_COLUMNS[kind]] = event[2]
+        elif kind == "follow":
+            for first, last in zip(event[2::2], event[3::2], strict=True):
+                for state in map(self.tasks.get, range(first, last + 1)):
+                    if state is not None:
+                        state[_COLUMNS["parents"]] = event[1]
         elif kind == "delete":
             self.tasks.pop(event[1], None)
         elif kind in ("whole", "wanted", "waiting"):

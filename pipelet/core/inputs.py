@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, product
+from itertools import product
 from math import prod
 from typing import Any, overload
 
 from pipelet.core.fingerprint import combine
-from pipelet.core.model import Element, Group, Wanted
-from pipelet.core.parents import Parents
+from pipelet.core.model import Digests, Element, Group, Wanted
+from pipelet.core.parents import Parents, encode_parents
 from pipelet.core.sources import Source
 from pipelet.core.text import join_texts, value_text
 
@@ -43,6 +43,15 @@ class Inputs(Sequence[Wanted]):
         for index in range(start, min(stop, len(self))):
             wanted = self._one(index)
             yield wanted.digest, wanted.parents
+
+    def digest_column(self, start: int, stop: int) -> bytes:
+        """The digests of some inputs, one after the other."""
+        return b"".join([digest for digest, _ in self.keys(start, stop)])
+
+    def parent_texts(self, start: int, stop: int, task_sets: dict[str, Parents]) -> list[str]:
+        """The texts of the parents of some inputs, which may refer to task sets; these are added to the given ones."""
+        named: dict[int, tuple[tuple[int, ...], str]] = {}
+        return [encode_parents(parents, task_sets, named) for _, parents in self.keys(start, stop)]
 
     def rows(self, indices: Sequence[int]) -> Iterator[Row]:
         """Go through some inputs as they are put on record."""
@@ -165,6 +174,17 @@ class Alone(Inputs):
             return ((source.digests[at], (source.tasks(at),)) for at in range(start, min(stop, len(self))))
         digests = source.digests[start:stop]
         return ((digest, ((task,),)) for digest, task in zip(digests, source.givers[start:stop], strict=True))
+
+    def digest_column(self, start: int, stop: int) -> bytes:
+        """The digests of some inputs, one after the other."""
+        digests = self._source.digests
+        return digests.column(start, stop) if isinstance(digests, Digests) else b"".join(digests[start:stop])
+
+    def parent_texts(self, start: int, stop: int, task_sets: dict[str, Parents]) -> list[str]:
+        """The texts of the parents of some inputs."""
+        if self._source.further:
+            return super().parent_texts(start, stop, task_sets)
+        return [f"[[{task}]]" for task in self._source.givers[start:stop]]
 
     def rows(self, indices: Sequence[int]) -> Iterator[Row]:
         """Go through some inputs as they are put on record."""
@@ -293,9 +313,3 @@ class Rectangle(_Regular):
             place, within = divmod(place, len(side))
             combination.append(side[within])
         return tuple(reversed(combination))
-
-
-def pieces(inputs: Inputs, size: int) -> Iterator[tuple[int, list[tuple[bytes, Parents]]]]:
-    """Go through the keys of inputs in pieces: the index of the first, and the keys."""
-    for start in range(0, len(inputs), size):
-        yield start, list(islice(inputs.keys(start, start + size), size))

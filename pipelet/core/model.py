@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from struct import iter_unpack
 from typing import NamedTuple, overload
 
 
@@ -42,6 +43,7 @@ class Element(NamedTuple):
 
 #: Length of a digest.
 DIGEST = 16
+_ONE_DIGEST = f"{DIGEST}s"
 #: So many elements are fetched at once, and so many such pieces are kept.
 _PIECE, _PIECES = 1024, 32
 
@@ -64,14 +66,20 @@ class Digests(Sequence[bytes]):
     def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
         column = self._column
         if isinstance(place, slice):
-            return [column[DIGEST * at : DIGEST * (at + 1)] for at in range(*place.indices(len(self)))]
+            start, stop, step = place.indices(len(self))
+            if step == 1:
+                return list(Digests(self.column(start, max(start, stop))))
+            return [column[DIGEST * at : DIGEST * (at + 1)] for at in range(start, stop, step)]
         if not 0 <= place < len(self):
             place = range(len(self))[place]
         return column[DIGEST * place : DIGEST * (place + 1)]
 
     def __iter__(self) -> Iterator[bytes]:
-        column = self._column
-        return (column[at : at + DIGEST] for at in range(0, len(column), DIGEST))
+        return chain.from_iterable(iter_unpack(_ONE_DIGEST, self._column))
+
+    def column(self, start: int, stop: int) -> bytes:
+        """Some of the digests, one after the other."""
+        return self._column[DIGEST * start : DIGEST * stop]
 
 
 class Elements(Sequence[Element]):

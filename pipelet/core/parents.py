@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 #: Longer lists of ids are stored once, as a task set.
 INLINE_IDS = 8
+#: The names of so many are remembered at most.
+_REMEMBERED = 100
 
 Parents = tuple[tuple[int, ...], ...]
 
@@ -23,7 +25,9 @@ def task_set_name(ids: Sequence[int]) -> str:
 
 
 def encode_parents(
-    parents: Parents, task_sets: dict[str, Parents] | None = None, named: dict[int, str] | None = None
+    parents: Parents,
+    task_sets: dict[str, Parents] | None = None,
+    named: dict[int, tuple[tuple[int, ...], str]] | None = None,
 ) -> str:
     """The text of a task's parents.
 
@@ -34,8 +38,8 @@ def encode_parents(
     task_sets
         Receives the task sets that the text refers to: name -> ``(ids,)``.
     named
-        Remembers the names of long tuples by their identity, for callers who keep these alive: the children of a
-        silent parent all have the same one.
+        Remembers the names of some long tuples by their identity, and the tuples, so that no other one can have it:
+        the children of a silent parent all have the same one.
     """
     if len(parents) == 1 and len(parents[0]) == 1:
         return f"[[{parents[0][0]}]]"
@@ -44,11 +48,12 @@ def encode_parents(
         if len(ids) <= INLINE_IDS:
             entries.append("[" + ",".join(map(str, ids)) + "]")
         else:
-            name = named.get(id(ids), "") if named is not None else ""
-            if not name:
-                name = task_set_name(ids)
-                if named is not None:
-                    named[id(ids)] = name
+            known = None if named is None else named.get(id(ids))
+            name = task_set_name(ids) if known is None else known[1]
+            if known is None and named is not None:
+                if len(named) >= _REMEMBERED:
+                    named.clear()
+                named[id(ids)] = (ids, name)
             if task_sets is not None:
                 task_sets[name] = (ids,)
             entries.append(f'"{name}"')

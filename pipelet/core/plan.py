@@ -17,9 +17,11 @@ import enum
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from pipelet.core.inputs import Inputs, Listed, pieces
+from pipelet.core import lockstep
+from pipelet.core.inputs import Inputs, Listed
+from pipelet.core.lockstep import Lockstep, Moved, Stretch
 from pipelet.core.model import PHANTOM, Status, Wanted
 from pipelet.core.parents import Parents, encode_parents
 
@@ -120,6 +122,13 @@ class Decision(NamedTuple):
     certain: bool = True
 
 
+class Before(lockstep.Before, Protocol):
+    """What was wanted before, with its records."""
+
+    def record(self, task: int) -> Record | None:
+        """What is on record of one of these tasks."""
+
+
 class Facts(NamedTuple):
     """What the decision on a segment rests on, beside its wanted inputs."""
 
@@ -136,6 +145,8 @@ class Facts(NamedTuple):
     all_of: Callable[[str], str]
     #: Whether a parent may give more tasks than are known: then some decisions are not certain.
     growing: bool = False
+    #: What was wanted before, in order, so that what is the same need not be looked at one by one.
+    before: Before | None = None
 
 
 class SegmentPlan(NamedTuple):
@@ -146,7 +157,9 @@ class SegmentPlan(NamedTuple):
     decisions: list[Decision]
     task_sets: dict[str, Parents]
     #: The place of the first of them among the wanted.
-    start: int = 0
+    start: int
+    #: Tasks with no decision of their own that are taken from disk with other parents (`Action.UPDATE`).
+    moved: list[Moved]
 
     def count(self, *actions: Action) -> int:
         """How many decisions are one of these actions."""
@@ -185,13 +198,14 @@ def decide(wanted: Iterable[Wanted], facts: Facts) -> SegmentPlan:
     Returns
     -------
     SegmentPlan
-        Its ``decisions`` leave out the tasks that are certain to be taken from disk as they are.
+        Its ``decisions`` leave out the tasks that are certain to be taken from disk as they are, or are ``moved``.
     """
-    plan = SegmentPlan([], [], {})
+    plan = SegmentPlan([], [], {}, 0, [])
     for piece in decide_in_pieces(Listed(list(wanted)), facts):
         plan.ids.extend(piece.ids)
         plan.decisions.extend(piece.decisions)
         plan.task_sets.update(piece.task_sets)
+        plan.moved.extend(Moved(piece.start + at, piece.start + stop, now) for at, stop, now in piece.moved)
     return plan
 
 
@@ -210,21 +224,65 @@ def decide_in_pieces(inputs: Inputs, facts: Facts) -> Iterator[SegmentPlan]:
     SegmentPlan
         The decisions on some inputs; positions count from the very first.
     """
-    named: dict[int, str] = {}
+    named: dict[int, tuple[tuple[int, ...], str]] = {}
     following: set[tuple[str, str]] = set()
-    for start, keys in pieces(inputs, _AT_ONCE):
-        yield _decide_piece(inputs, start, keys, facts, named, following)
+
+    def may_follow(index: int, task: int, then: str, now: str) -> bool:
+        if (then, now) not in following:
+            record = None if facts.before is None else facts.before.record(task)
+            if record is None or not _is_updated(inputs, index, record, now, facts):
+                return False
+            _remember(following, then, now)
+        return True
+
+    walk = None if facts.before is None else Lockstep(inputs, facts.before, may_follow)
+    start = 0
+    while start < len(inputs):
+        plan = SegmentPlan([], [], {}, start, [])
+        while len(plan.ids) < _AT_ONCE and start < len(inputs):
+            stretch = None if walk is None else walk.step(start)
+            if stretch is not None:
+                _take(plan, stretch)
+            else:
+                _decide_piece(plan, inputs, facts, named, following)
+                if walk is not None:
+                    walk.resume(plan.ids[start - plan.start :])
+            start = plan.start + len(plan.ids)
+        yield plan
+
+
+def _take(plan: SegmentPlan, stretch: Stretch) -> None:
+    """Add tasks that are taken from disk."""
+    at = len(plan.ids)
+    plan.ids.extend(stretch.ids)
+    plan.moved.extend(Moved(at + start, at + stop, parents) for start, stop, parents in stretch.moved)
+    plan.task_sets.update(stretch.task_sets)
+
+
+def _is_updated(inputs: Inputs, index: int, record: Record, parents: str, facts: Facts) -> bool:
+    """Whether an input that is made of elements, and of which there is only this record, is taken from disk."""
+    ((digest, tasks),) = inputs.keys(index, index + 1)
+    # None of the elements comes from nowhere, and nothing else about them matters.
+    decision = _choose(index, Wanted(digest, "", (), tasks), parents, [record], facts)
+    return decision.action is Action.UPDATE
+
+
+def _remember(following: set[tuple[str, str]], then: str, now: str) -> None:
+    if len(following) >= _REMEMBERED:
+        following.clear()
+    following.add((then, now))
 
 
 def _decide_piece(
+    plan: SegmentPlan,
     inputs: Inputs,
-    start: int,
-    keys: Sequence[tuple[bytes, Parents]],
     facts: Facts,
-    named: dict[int, str],
+    named: dict[int, tuple[tuple[int, ...], str]],
     following: set[tuple[str, str]],
-) -> SegmentPlan:
-    plan = SegmentPlan([], [], {}, start)
+) -> None:
+    """Decide on the next inputs one by one."""
+    start = plan.start + len(plan.ids)
+    keys = list(inputs.keys(start, start + _AT_ONCE))
     ids, decisions, done, plain = plan.ids, plan.decisions, Status.DONE, inputs.plain
     records = facts.records([digest for digest, _ in keys])
     for index, (digest, tasks) in enumerate(keys, start):
@@ -254,14 +312,11 @@ def _decide_piece(
         ids.append(decision.task)
         if decision.action is Action.UPDATE and plain and len(versions) == 1 and first.asked is None:
             # With plain inputs nobody who did not ask for parents can tell one from another.
-            if len(following) >= _REMEMBERED:
-                following.clear()
-            following.add((first.parents, parents))
+            _remember(following, first.parents, parents)
         if facts.growing:
             decision = decision._replace(certain=_is_certain(decision, versions))
         if decision.action is not Action.REUSE or not decision.certain:
             decisions.append(decision)
-    return plan
 
 
 def _is_certain(decision: Decision, versions: Sequence[Record]) -> bool:

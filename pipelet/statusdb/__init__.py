@@ -6,6 +6,7 @@ tasks, any number read.
 
 from __future__ import annotations
 
+from pipelet.statusdb.columns import SingleOutputs
 from pipelet.statusdb.opening import has_database
 from pipelet.statusdb.reader import Reader
 from pipelet.statusdb.rows import (
@@ -16,6 +17,8 @@ from pipelet.statusdb.rows import (
     QueuedTask,
     TaskRow,
     id_list,
+    id_ranges,
+    in_pieces,
     pack_ids,
     read_id_list,
     unpack_ids,
@@ -31,10 +34,13 @@ __all__ = [
     "PlanRow",
     "QueuedTask",
     "Reader",
+    "SingleOutputs",
     "TaskRow",
     "Writer",
     "has_database",
     "id_list",
+    "id_ranges",
+    "in_pieces",
     "pack_ids",
     "read_id_list",
     "unpack_ids",

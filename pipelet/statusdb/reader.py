@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pipelet.core.model import Status
 from pipelet.schema import migrate
 from pipelet.statusdb import statements as sql
+from pipelet.statusdb.columns import Columns
 from pipelet.statusdb.opening import absolute, open_for_reading, translated
 from pipelet.statusdb.rows import (
     InstanceRow,
@@ -38,7 +39,7 @@ _plan_row: Callable[[tuple[Any, ...]], PlanRow] = partial(tuple.__new__, PlanRow
 _queued_task: Callable[[tuple[Any, ...]], QueuedTask] = partial(tuple.__new__, QueuedTask)
 
 
-class Reader:
+class Reader(Columns):
     """A read-only view of a status database, also while a run writes to it.
 
     Made by `Reader.open`; used from one thread, and closed at the end: it is a context manager.
@@ -256,6 +257,10 @@ class Reader:
         for piece in in_pieces(ids, 10 * PAGE):
             for task, digests, silent in self._all(sql.SELECT_DIGESTS_LISTED, id_list(piece)):
                 yield task, digests, bool(silent)
+
+    def digests_listed(self, ids: Sequence[int]) -> list[tuple[bytes, int]]:
+        """Return the digest of the input of some tasks, and the id, in the order of the list."""
+        return [(digest, task) for digest, task in self._all(sql.SELECT_INPUTS_LISTED, id_list(ids))]
 
     def done_digests(self, instance_id: int) -> Iterator[bytes]:
         """Go through the digests of the inputs of the done tasks of an instance, without superseded ones."""

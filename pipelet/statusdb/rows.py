@@ -176,6 +176,16 @@ def id_list(ids: Sequence[int]) -> str:
     return f"[{','.join(map(str, ids))}]"
 
 
+def id_ranges(ids: Sequence[int]) -> list[int]:
+    """Write ids, each there once, as the first and the last of each range in which all numbers are among them."""
+    ordered = sorted(ids)
+    if not ordered:
+        return []
+    ends = [at for at, step in enumerate(map(operator.sub, ordered[1:], ordered), 1) if step != 1]
+    firsts, lasts = [0, *ends], [*ends, len(ordered)]
+    return [ordered[at] for pair in zip(firsts, (last - 1 for last in lasts), strict=True) for at in pair]
+
+
 def in_pieces(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     """Cut a sequence into pieces of at most ``size``."""
     for start in range(0, len(ids), size):

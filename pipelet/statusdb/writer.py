@@ -310,8 +310,9 @@ class Writer(Reader):
         events
             ``["task", <fields of TaskRow but instance>, params]``, ``["parents", id, text]``, ``["asked", id, text]``,
             ``["current", id, 0|1|2]``, ``["aside", id, 0|1]``, ``["place", id, place]``, ``["delete", id]``,
-            ``["whole", id]``, ``["wanted", packed]``, ``["waiting", reason]``, ``["task_set", digest, ids]``; the
-            parameters of a task are ``[name, value, text, exposed]`` each.
+            ``["whole", id]``, ``["wanted", packed]``, ``["waiting", reason]``, ``["task_set", digest, ids]``,
+            ``["follow", parents, first id, last id, ...]``; the parameters of a task are ``[name, value, text,
+            exposed]`` each.
         journal_end
             Where these events end in the journal; recorded in the same transaction.
 
@@ -369,6 +370,11 @@ class Writer(Reader):
                     self._do(sql.UPDATE_PARENTS_LISTED, text, id_list(list(tasks)), instance)
                 return
         self._many(sql.UPDATE_COLUMN[events[0][0]], [(value, task, instance) for _, task, value in events])
+
+    def _apply_follow(self, instance: int, events: list[Event]) -> None:
+        for _, text, *ends in events:
+            ranges = zip(ends[::2], ends[1::2], strict=True)
+            self._many(sql.UPDATE_PARENTS_RANGE, [(text, first, last, instance) for first, last in ranges])
 
     def _apply_current(self, instance: int, events: list[Event]) -> None:
         wanted = {task: current for _, task, current in events}
@@ -464,6 +470,7 @@ class Writer(Reader):
 _HANDLERS: Mapping[str, Callable[[Writer, int, list[Event]], None]] = {
     "task": Writer._apply_tasks,
     **dict.fromkeys(sql.UPDATE_COLUMN, Writer._apply_column),
+    "follow": Writer._apply_follow,
     "current": Writer._apply_current,
     "delete": Writer._apply_delete,
     "whole": Writer._apply_to_instance,

@@ -22,7 +22,7 @@ from pipelet.errors import ForeignDatabaseError, MissingDatabaseError, PrefixErr
 from pipelet.statusdb import Reader, Writer, pack_ids
 from pipelet.storage import PrefixLock, Tree
 from pipelet.storage.processes import boot
-from pipelet.utils import check_prefix, tag_instances
+from pipelet.utils import check_prefix, rebuild_db_from_disk, tag_instances
 
 DOT = "make -> {double half}; double -> total"
 SCRIPTS = {
@@ -552,6 +552,23 @@ def _same_rows(tree: Checked, before: dict[str, list[tuple[object, ...]]], name:
         tables.append("tag")
     for table in tables:
         assert now[table] == before[table], table
+
+
+def test_tasks_that_follow_another_parent_do_so_in_one_event(tree: Checked) -> None:
+    tree.run_again(5)
+    journal = Tree(str(tree.prefix)).journal(tree.path("double"))
+    told = [event for events, _ in journal.read() for event in events if event[0] in ("parents", "follow")]
+    made = tree.pipeline(DOT, {"make": [5]}).tasks("make")[0].id
+    first = tree.pipeline(DOT, {"make": [5]}).tasks("double")[0].id
+    assert told == [["follow", f"[[{made}]]", first, first + 2]]
+    assert tree.check().clean
+    before = tree.database()
+    rebuild_db_from_disk(tree.prefix, tree.sqlfile)
+    _same_rows(tree, before, "")
+    tree.sql("UPDATE task SET parents = '[[1]]' WHERE id = ?", first)
+    assert tree.kinds() == ["rows"]
+    assert tree.check(repair=True).clean
+    _same_rows(tree, before, "")
 
 
 def test_there_is_a_damage_of_each_kind_that_a_repair_mends() -> None:

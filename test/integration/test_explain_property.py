@@ -14,18 +14,21 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from support import Project, run_to_end
 from told_segments import ROOT
 
-from pipelet.core.plan import Reason
+from pipelet.core.plan import Action, Decision, Reason
 from pipelet.errors import PipeletError
 from pipelet.explain import Explanation
+from pipelet.history import History
 from pipelet.pipeline import Pipeline
+from pipelet.planner import Planner
 from pipelet.reading import read_outputs, read_tasks
 from pipelet.records import Task
-from pipelet.statusdb import Reader, pack_ids, unpack_ids
+from pipelet.statusdb import Reader, has_database, pack_ids, unpack_ids
 from pipelet.storage import Tree
 from pipelet.summary import Summary
 
@@ -294,6 +297,7 @@ class World:
         """Ask `explain`, run, compare."""
         pipeline = self.pipeline()
         explanation = pipeline.explain()
+        _compare_with_one_by_one(pipeline)
         before = len(self.project.lines("executed"))
         summary = run_to_end(pipeline)
         ran = self.project.lines("executed")[before:]
@@ -341,6 +345,36 @@ class World:
         if list(self.project.root.glob("fail_*")):
             return
         assert contents(pipeline) == contents(other)
+
+
+def _compare_with_one_by_one(pipeline: Pipeline) -> None:
+    """What is planned by comparing columns is what is planned by looking at one input after the other."""
+    snapshot = pipeline.snapshot()
+    sqlfile = pipeline.sqlfile
+    with Reader.open(sqlfile) if has_database(sqlfile) else Reader.empty() as reader:
+        plans = plans_of(Planner(snapshot, Tree(pipeline.prefix), reader))
+        with mock.patch.object(History, "before", None):
+            assert plans == plans_of(Planner(snapshot, Tree(pipeline.prefix), reader))
+
+
+def plans_of(planner: Planner) -> dict[str, Any]:
+    """For each segment the tasks, the decisions on them, and what its children may count on."""
+    found = {}
+    for name in planner._snapshot.graph.order:
+        planned = planner.plan(name)
+        pieces = list(planned.pieces)
+        if planned.waiting is not None or planned.error is not None:
+            planner.give_up(name)
+        ids = [task for piece in pieces for task in piece.ids]
+        decisions = [decision for piece in pieces for decision in piece.decisions]
+        for piece in pieces:
+            for start, stop, parents in piece.moved:
+                places = range(piece.start + start, piece.start + stop)
+                decisions += [Decision(at, Action.UPDATE, ids[at], 0, parents) for at in places]
+        outcome = planner.outcomes[name]
+        known = (list(outcome.known), outcome.complete, outcome.settled)
+        found[name] = (ids, sorted(decisions, key=lambda item: item.position), known, planner.signature(name))
+    return found
 
 
 def contents(pipeline: Pipeline) -> dict[str, tuple[list[Any], list[Any]]]:

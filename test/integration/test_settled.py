@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import Project
 
-from pipelet.history import History
+from pipelet.history import Before, History
 from pipelet.pipeline import Pipeline
 from pipelet.statusdb import Reader, Writer
 from pipelet.utils import rebuild_db_from_disk
@@ -33,19 +33,26 @@ def made(project: Project, push: Any = (1, 2, 3), **options: Any) -> Pipeline:
 def looked_at(project: Project, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], int]:
     """Run; gives the segments whose records were looked at, and how many tasks ran."""
     seen: set[str] = set()
-    versions = History.versions
+    versions, ahead = History.versions, Before.ahead
 
     def noted(self: History, digests: Any) -> Any:
         assert self._row is not None
         seen.add(self._row.segment)
         return versions(self, digests)
 
+    def noted_ahead(self: Before, number: int) -> Any:
+        assert self._history._row is not None
+        seen.add(self._history._row.segment)
+        return ahead(self, number)
+
     with monkeypatch.context() as patch:
         patch.setattr(History, "versions", noted)
+        patch.setattr(Before, "ahead", noted_ahead)
         explained = pipeline.explain()
     by_explain = set(seen)
     with monkeypatch.context() as patch:
         patch.setattr(History, "versions", noted)
+        patch.setattr(Before, "ahead", noted_ahead)
         summary = project.run(pipeline)
     assert sum(item.to_run for item in explained.values()) <= summary.done + summary.failed
     assert by_explain <= seen

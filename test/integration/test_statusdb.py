@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sqlite3
@@ -12,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,21 @@ from pipelet import filesystem
 from pipelet.core.model import Status
 from pipelet.errors import DamagedDatabaseError, DatabaseError
 from pipelet.schema import newest_version
-from pipelet.statusdb import Reader, TaskRow, Writer, id_list, pack_ids, read_id_list, reader, rows, unpack_ids, writer
+from pipelet.statusdb import (
+    Reader,
+    SingleOutputs,
+    TaskRow,
+    Writer,
+    id_list,
+    id_ranges,
+    pack_ids,
+    read_id_list,
+    reader,
+    rows,
+    unpack_ids,
+    writer,
+)
+from pipelet.statusdb.statements import SHORT
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,10 +223,11 @@ def test_each_kind_of_event(two: Writer, sqlfile: Path) -> None:
         ["whole", 1],
         ["wanted", packed],
         ["task_set", "abc", id_list([5, 4])],
+        ["follow", "[[8]]", 1, 2],
     ]
     two.apply(1, events, 99)
-    assert two.task(1) == task_row(1, parents="[[7]]", asked="glob", aside=1, place="")
-    assert two.task(2) == task_row(2, current=0)
+    assert two.task(1) == task_row(1, parents="[[8]]", asked="glob", aside=1, place="")
+    assert two.task(2) == task_row(2, parents="[[8]]", current=0)
     assert two.task(3) is None
     assert set(two.params([1, 2, 3])) == {1, 2}
     row = two.instance_by_id(1)
@@ -224,6 +241,94 @@ def test_each_kind_of_event(two: Writer, sqlfile: Path) -> None:
     assert row is not None
     assert (row.whole_task, row.journal_end) == (None, 99)
     assert two.tally() == {1: {Status.DONE: 2}}
+
+
+def test_tasks_of_another_instance_do_not_follow(two: Writer) -> None:
+    two.apply(1, [task_event(task_row(1)), task_event(task_row(3))])
+    two.apply(2, [task_event(task_row(2))])
+    two.apply(1, [["follow", "[[8]]", 1, 3]])
+    assert [two.task(task).parents for task in (1, 2, 3)] == ["[[8]]", task_row(2).parents, "[[8]]"]
+
+
+@given(st.sets(st.integers(1, 30)))
+def test_ranges_hold_their_ids_and_no_others(ids: set[int]) -> None:
+    ends = id_ranges(list(ids))
+    pairs = list(zip(ends[::2], ends[1::2], strict=True))
+    assert [task for first, last in pairs for task in range(first, last + 1)] == sorted(ids)
+    assert all(last + 1 < first for (_, last), (first, _) in itertools.pairwise(pairs))
+
+
+_STANDING = {"status": 2, "current": 1, "asked": None, "place": None}
+_FALLEN = [{"status": 3}, {"status": 0}, {"current": 0}, {"asked": "{}"}, {"place": ""}]
+_TASKS = st.lists(
+    st.builds(
+        lambda changes, parents, digest, place: {**_STANDING, "place": place, **changes, "parents": parents,
+                                                 "digest": digest},
+        st.one_of(st.just({}), st.just({}), st.just({"current": 2}), st.sampled_from(_FALLEN)),
+        st.sampled_from(["[[1]]", '[[1,2],"ab"]', "[]"]),
+        st.binary(min_size=16, max_size=16),
+        st.sampled_from([None, "1_x", "é x"]),
+    ),
+    min_size=1, max_size=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(tasks=_TASKS, data=st.data())
+def test_columns_are_what_the_rows_are(tasks: list[dict[str, Any]], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as directory, Writer.open(Path(directory, "db")) as opened:
+        opened.add_instance("melt", "M", "melt_M", [], 1.0)
+        opened.add_queued([task_row(number, **fields) for number, fields in enumerate(tasks, 1)])
+        everything = list(range(1, len(tasks) + 1))
+        assert opened.all_ids(1) == everything
+        assert opened.all_ids(2) == []
+        ids = data.draw(st.permutations(everything))[: data.draw(st.integers(1, len(tasks)))]
+        rows = [tasks[task - 1] for task in ids]
+        assert opened.digests_listed(ids) == [(row["digest"], task) for row, task in zip(rows, ids, strict=True)]
+        fallen = [
+            row["status"] != 2 or not row["current"] or row["asked"] is not None or row["place"] == "" for row in rows
+        ]
+        assert opened.first_fallen(1, ids) == (fallen.index(True) if any(fallen) else None)
+        found = opened.standing(1, ids)
+        assert (found is None) == any(fallen)
+        if found is not None:
+            assert found.digests == b"".join(row["digest"] for row in rows)
+            assert found.parents == [row["parents"] for row in rows]
+            assert found.places == [row["place"] or "" for row in rows]
+        assert opened.standing(2, ids) is None
+        assert opened.standing(1, [*ids, 99]) is None
+        assert opened.first_fallen(1, [ids[0], 99]) == (0 if fallen[0] else 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([None, (), (1,), (2,), ("é\0",), (1, 2)]), min_size=1, max_size=5), st.booleans())
+def test_single_outputs_are_what_the_rows_are(values: list[Any], done: bool) -> None:
+    def fields(value: Any) -> dict[str, Any]:
+        if value is None:
+            return {"output": None, "digests": None, "texts": None}
+        texts = msgpack.packb([str(item) for item in value])
+        blobs = msgpack.packb([repr(item).encode() for item in value])
+        return {"output": blobs, "digests": b"\0x\xff%13d" % len(value) * len(value), "texts": texts}
+
+    with tempfile.TemporaryDirectory() as directory, Writer.open(Path(directory, "db")) as opened:
+        opened.add_instance("melt", "M", "melt_M", [], 1.0)
+        rows = [task_row(number, **fields(value)) for number, value in enumerate(values, 1)]
+        rows[-1] = rows[-1]._replace(status=2 if done else 3)
+        opened.add_queued(rows)
+        rows = rows[::-1]
+        ids = [row.id for row in rows]
+        single = done and all(value is not None and len(value) == 1 for value in values)
+        columns = zip(*[(row.digests or b"", row.output or b"", row.texts or b"") for row in rows], strict=True)
+        expected = SingleOutputs(*map(b"".join, columns)) if single else None
+        assert opened.single_digests(ids) == (expected.digests if expected else None)
+        assert opened.single_outputs(ids) == expected
+
+
+def test_long_outputs_are_not_put_together(two: Writer) -> None:
+    long = [task_row(number, output=b"x" * size) for number, size in ((1, SHORT), (2, SHORT + 1))]
+    two.add_queued(long)
+    assert two.single_outputs([1]) == SingleOutputs(b"d" * 16, b"x" * SHORT, b"\x91text")
+    assert two.single_outputs([1, 2]) is None
 
 
 def test_a_new_row_replaces_the_old_one_and_its_parameters(two: Writer) -> None:
@@ -242,7 +347,9 @@ def test_of_two_rows_of_one_task_in_a_batch_the_last_stands(two: Writer) -> None
     assert two.tally() == {1: {Status.DONE: 1}}
 
 
-@pytest.mark.parametrize("bad", [["teleport", 1], ["task", 1, b""], ["parents", 1], ["whole"], [], [["list"]]])
+@pytest.mark.parametrize(
+    "bad", [["teleport", 1], ["task", 1, b""], ["parents", 1], ["whole"], [], [["list"]], ["follow", "x", 1]]
+)
 def test_an_event_that_cannot_be_applied_takes_nothing_over(two: Writer, sqlfile: Path, bad: list[Any]) -> None:
     with pytest.raises(DatabaseError, match=r"the journal of instance 1 has an event.*newer"):
         two.apply(1, [task_event(task_row(1)), bad], 50)
@@ -271,6 +378,7 @@ _EVENTS = st.lists(
         st.builds(lambda task, flag: ["current", task, flag], _IDS, st.integers(0, 2)),
         st.builds(lambda task, flag: ["aside", task, flag], _IDS, st.integers(0, 1)),
         st.builds(lambda task, text: ["parents", task, text], _IDS, st.sampled_from(["[[1]]", "[[2]]"])),
+        st.builds(lambda text, ids: ["follow", text, *id_ranges(sorted(ids))], st.just("[[3]]"), st.sets(_IDS)),
         st.builds(lambda task, text: ["asked", task, text], _IDS, st.sampled_from([None, "x"])),
         st.builds(lambda task, text: ["place", task, text], _IDS, st.sampled_from([None, "", "1_x"])),
         st.builds(lambda task: ["delete", task], _IDS),

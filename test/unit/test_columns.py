@@ -19,12 +19,13 @@ import pipelet.core.model as model
 import pipelet.outputs as outputs
 from pipelet.core.directives import Multiplex
 from pipelet.core.fingerprint import value_digest
-from pipelet.core.inputs import Diagonal, EachAlone, Listed, Rectangle, pieces
+from pipelet.core.inputs import Diagonal, EachAlone, Listed, Rectangle
 from pipelet.core.model import Digests, Element, Elements, ParentOutput, Picked
 from pipelet.core.multiplex import expand
+from pipelet.core.parents import Parents, encode_parents
 from pipelet.core.text import value_text
 from pipelet.outputs import elements_of, read_output
-from pipelet.statusdb import OutputRow
+from pipelet.statusdb import OutputRow, SingleOutputs
 
 
 class Records:
@@ -48,6 +49,19 @@ class Records:
         for task in ids:
             self.read += 1
             yield self.rows[task]
+
+    def single_digests(self, ids: Sequence[int]) -> bytes | None:
+        columns = [self.rows[task].digests or b"" for task in ids]
+        return b"".join(columns) if all(len(column) == 16 for column in columns) else None
+
+    def single_outputs(self, ids: Sequence[int]) -> SingleOutputs | None:
+        digests = self.single_digests(ids)
+        if digests is None:
+            return None
+        self.read += len(ids)
+        rows = [self.rows[task] for task in ids]
+        outputs, texts = b"".join([row.output or b"" for row in rows]), b"".join([row.texts or b"" for row in rows])
+        return SingleOutputs(digests, outputs, texts)
 
     def output_digests(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes | None, bool]]:
         for task in ids:
@@ -220,8 +234,14 @@ def test_inputs_made_on_demand_are_all_alike(
     listed = list(found)
     same(found, listed, cuts)
     keys = [(item.digest, item.parents) for item in listed]
-    assert [key for _, piece in pieces(found, size) for key in piece] == keys
-    assert [start for start, _ in pieces(found, size)] == list(range(0, len(listed), size))
+    for start in range(0, len(listed) + 1, size):
+        piece = keys[start : start + size]
+        assert list(found.keys(start, start + size)) == piece
+        assert found.digest_column(start, start + size) == b"".join(digest for digest, _ in piece)
+        sets: dict[str, Parents] = {}
+        texts: dict[str, Parents] = {}
+        assert found.parent_texts(start, start + size, sets) == [encode_parents(ids, texts) for _, ids in piece]
+        assert sets == texts
     chosen = sorted(data.draw(st.sets(st.sampled_from(range(len(listed)))) if listed else st.just(set())))
     assert list(found.rows(chosen)) == list(Listed(listed).rows(chosen))
     assert list(found.rows(range(len(listed)))) == list(Listed(listed).rows(range(len(listed))))

@@ -273,7 +273,7 @@ def test_a_plan_counts_and_names_its_task_sets():
     assert plan.count(Action.NEW) == 2
     assert plan.count() == 0
     assert plan.task_sets == {task_set_name(many): (many,)}
-    assert decide([], facts()) == SegmentPlan([], [], {})
+    assert decide([], facts()) == SegmentPlan([], [], {}, 0, [])
 
 
 # ---- parents that may still give more
@@ -366,14 +366,24 @@ def test_two_texts_are_equal_where_the_parents_are(one: Parents, other: Parents)
 def test_a_long_list_stands_under_its_name():
     many, more = tuple(range(1, 20)), tuple(range(2, 20))
     text = f'["{task_set_name(many)}",[7],"{task_set_name(more)}"]'
-    named: dict[int, str] = {}
+    named: dict[int, tuple[tuple[int, ...], str]] = {}
     for remembered in (None, named, named):
         sets: dict[str, Parents] = {}
         assert encode_parents((many, (7,), more), sets, remembered) == text
         assert sets == {task_set_name(many): (many,), task_set_name(more): (more,)}
-    assert named == {id(many): task_set_name(many), id(more): task_set_name(more)}
+    assert named == {id(many): (many, task_set_name(many)), id(more): (more, task_set_name(more))}
     # it is not worked out again
-    assert encode_parents((many,), {}, {id(many): "known"}) == '["known"]'
+    assert encode_parents((many,), {}, {id(many): (many, "known")}) == '["known"]'
+
+
+def test_a_long_list_does_not_get_the_name_of_one_that_is_gone():
+    """Another one may stand at the same place in memory."""
+    named: dict[int, tuple[tuple[int, ...], str]] = {}
+    for first in range(1000):
+        many = tuple(range(first, first + INLINE_IDS + 1))
+        assert encode_parents((many,), {}, named) == f'["{task_set_name(many)}"]'
+        del many
+    assert len(named) < 500
 
 
 def test_names_of_task_sets_stay_what_they_are():
