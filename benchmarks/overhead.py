@@ -90,6 +90,9 @@ def own_subjects(variants: Sequence[str]) -> Iterator[Subject]:
     for variant in variants:
         yield _floor(variant)
         yield _pipelet(variant)
+        if variant == FILES:
+            # The floor asks nothing of the disk either.
+            yield _pipelet(variant, "process")
 
 
 def _floor(variant: str) -> Subject:
@@ -101,8 +104,9 @@ def _floor(variant: str) -> Subject:
     return Subject("floor", variant, command)
 
 
-def _pipelet(variant: str) -> Subject:
+def _pipelet(variant: str, durability: str = "power") -> Subject:
     options = ["--files"] if variant == FILES else []
+    options += ["--durability", durability]
 
     def command(directory: str, n: int) -> list[str]:
         return [sys.executable, str(HERE / "work.py"), directory, str(n), *options]
@@ -110,7 +114,8 @@ def _pipelet(variant: str) -> Subject:
     def check(directory: str, n: int) -> list[str]:
         return [*command(directory, n), "--check"]
 
-    return Subject("pipelet", variant, command, main=SCHEDULER, check=check)
+    told = variant if durability == "power" else f"{variant}, durability={durability!r}"
+    return Subject("pipelet", told, command, main=SCHEDULER, check=check)
 
 
 def peer_subjects(names: Sequence[str]) -> Iterator[Subject]:

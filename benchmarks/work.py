@@ -4,6 +4,7 @@
     python benchmarks/work.py DIRECTORY 10000            scripts, database and tree are in DIRECTORY
     python benchmarks/work.py DIRECTORY 10000 --files    each task of double and incr writes a file
     python benchmarks/work.py DIRECTORY 10000 --check    runs nothing: is all on record, and right?
+    python benchmarks/work.py DIRECTORY 10000 --durability process      asks nothing of the disk
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def write_scripts(directory: str, files: bool) -> None:
             path.write_text(text)
 
 
-def pipeline(directory: str, n: int) -> Pipeline:
+def pipeline(directory: str, n: int, durability: str = "power") -> Pipeline:
     """The pipeline, with n pushed."""
-    made = Pipeline(DOT, code_dir=directory, prefix=os.path.join(directory, "prefix"))
+    made = Pipeline(DOT, code_dir=directory, prefix=os.path.join(directory, "prefix"), durability=durability)
     made.push(gen=[n])
     return made
 
@@ -69,13 +70,14 @@ def main() -> int:
     parser.add_argument("n", type=int, help="elements (tasks: twice as many, and two)")
     parser.add_argument("--files", action="store_true", help="each task of double and incr writes a file")
     parser.add_argument("--check", action="store_true", help="run nothing, look whether all is there")
+    parser.add_argument("--durability", default="power", help="what 'done' outlives (default: %(default)s)")
     options = parser.parse_args()
     if options.check:
         check(options.directory, options.n, options.files)
         print(json.dumps({"checked": True}))
         return 0
     write_scripts(options.directory, options.files)
-    w, _ = launch_process(pipeline(options.directory, options.n), 2, log_level=0)
+    w, _ = launch_process(pipeline(options.directory, options.n, options.durability), 2, log_level=0)
     summary = w.run()
     print(json.dumps({"executed": summary.done, "reused": summary.reused, "seconds": summary.seconds}))
     return 0 if summary.ok else 1

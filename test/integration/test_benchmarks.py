@@ -173,7 +173,8 @@ def test_overhead_measures_pipelet_the_floor_and_a_peer(tmp_path: Path) -> None:
     for name in ("pipelet", "floor"):
         for n in (12, 24):
             assert {key[3] for key in read if key[:3] == (name, "files", n)} == {"cold", "second", "third"}
-    assert len(read) == 12 + (6 if peers else 0)
+    # the floor, and Pipelet twice: as it is, and asking nothing of the disk
+    assert len(read) == 18 + (6 if peers else 0)
     for key, row in read.items():
         assert row["wall"] > 0 < row["cpu"], key
         assert not row["stopped"], key
