@@ -15,7 +15,7 @@ MAKEFLAGS += -rR
 
 total: $(INCR)
 \t$(file >$@.files,$^)
-\t@tr ' ' '\\n' < $@.files | xargs cat | awk '{ s += $$1 } END { printf "%d", s }' > $@
+\t@tr ' ' '\\n' < $@.files | xargs cat | awk '{ s += $$1 } END { printf "%.0f", s }' > $@
 
 $(DOUBLE): double/%:
 \t@echo $$((2 * $*)) > $@

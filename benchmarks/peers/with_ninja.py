@@ -14,7 +14,7 @@ rule double
 rule incr
   command = read x < $in; echo $$((x + 1)) > $out
 rule total
-  command = xargs cat < $out.files | awk '{ s += $$1 } END { printf "%d", s }' > $out
+  command = xargs cat < $out.files | awk '{ s += $$1 } END { printf "%.0f", s }' > $out
   rspfile = $out.files
   rspfile_content = $in_newline
 """
