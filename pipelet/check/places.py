@@ -70,10 +70,10 @@ def check_places(tree: Tree, row: InstanceRow, tasks: Sequence[Light], report: R
         words = f"{counted(len(unmoved), 'directory', 'directories')} stopped halfway between"
         report.add("move", path, f"{words} data/ and superseded/: {some(unmoved)}", "moves them where the records say")
     if gone:
-        words = f"{counted(len(gone), 'directory', 'directories')} of done tasks are gone: {some(gone)}"
+        words = f"missing: {counted(len(gone), 'directory', 'directories')} of done tasks: {some(gone)}"
         report.add("directory", path, words, "the next run that wants them computes them again", mendable=False)
     if older:
-        words = f"{counted(len(older), 'older version')} are no longer in superseded/: {some(older)}"
+        words = f"missing from superseded/: {counted(len(older), 'older version')}: {some(older)}"
         report.add("directory", path, words, "only these versions are lost", mendable=False)
     _strangers(row, tasks, rooms, report)
 
