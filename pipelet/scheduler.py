@@ -6,16 +6,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from pipelet.calls import CallMaker
-from pipelet.core.calls import Batch, BatchResult, TaskCall, TaskResult
+from pipelet.core.calls import TaskResult
 from pipelet.core.inputs import Listed
 from pipelet.core.model import Status
 from pipelet.core.plan import QUEUED_NOW, RUNNING_NOW
 from pipelet.errors import DatabaseError, ExpansionError, StorageError
 from pipelet.executors.base import Executor
+from pipelet.flights import Flights, Process
 from pipelet.forerunner import Forerunner
 from pipelet.planner import Outcome, Planned, Planner, Snapshot
 from pipelet.planrecorder import Applied, PlanRecorder
@@ -26,10 +26,6 @@ from pipelet.storage import Tree
 from pipelet.summary import Failure, FailureBook, Summary
 from pipelet.turns import Turns
 
-#: Seconds of work that go to a worker at once; and where tasks differ so much that one would hold up the others.
-BATCH_SECONDS, CAREFUL_SECONDS = 0.2, 0.01
-#: More tasks than this never go to a worker at once.
-BATCH_TASKS = 2000
 #: Seconds between two times that results are put on record.
 FLUSH_SECONDS = 0.4
 #: Seconds after the last plan before tasks that were done in earlier runs let others begin: often all is planned then.
@@ -55,12 +51,6 @@ class Log(Protocol):
 
 class Stopped(Exception):
     """Somebody asked the run to stop."""
-
-
-class _Flight(NamedTuple):
-    segment: str
-    since: float
-    calls: tuple[TaskCall, ...]
 
 
 class Scheduler:
@@ -99,21 +89,20 @@ class Scheduler:
         *,
         raise_failures: Callable[[], BaseException | None] | None = None,
         stop: Callable[[], bool] = lambda: False,
-        workers_changed: Callable[[list[tuple[int, float | None]]], None] = lambda processes: None,
+        workers_changed: Callable[[list[Process]], None] = lambda processes: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._snapshot = snapshot
         self._tree = tree
         self._writer = writer
         self._recorder = recorder
-        self._executor = executor
         self._scratch_dir = scratch_dir
         self._log = log
         self._report = report
         self._raise_failures = raise_failures
         self._stop = stop
-        self._workers_changed = workers_changed
         self._clock = clock
+        self._flights = Flights(executor, workers_changed, clock)
         #: Tasks that began before their segment's parents had ended, until their results are on record.
         self._hands: dict[int, int] = {}
         self._planner = Planner(
@@ -123,10 +112,8 @@ class Scheduler:
         self._runs = {name: SegmentRun(name, len(graph.ancestors(name)), writer) for name in graph.order}
         self._turns = Turns(graph, self._runs, snapshot.order)
         self._forerunner = Forerunner(snapshot, writer, self._planner, recorder, self._runs)
-        self._flights: dict[Future[BatchResult], _Flight] = {}
         self._failures = FailureBook()
         self._flushed = self._reported = self._planned = self._clock()
-        self._processes: list[tuple[int, float | None]] = []
 
     def run(self) -> Summary:
         """Run all that must run.
@@ -324,11 +311,11 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         """Fill the free slots."""
-        while len(self._flights) < self._executor.slots:
+        while not self._flights.full:
             waiting = [run for run in self._runs.values() if run.queue and not run.halted]
             if not waiting:
                 return
-            self._send(self._turns.choose(waiting, self._executor.slots))
+            self._send(self._turns.choose(waiting, self._flights.slots))
             if self._raise_failures is not None:
                 return
 
@@ -338,7 +325,7 @@ class Scheduler:
                 self._snapshot, self._tree, self._writer, self._planner, self._recorder, run.name,
                 self._scratch_dir, self._raise_failures is not None,
             )
-        taken = run.queue.take(self._batch_size(run))
+        taken = run.queue.take(1 if self._raise_failures is not None else run.batch_size(self._flights.slots))
         calls = run.maker.calls(taken, run.members(taken))
         run.flying.update((task.id, task) for task in taken)
         if run.early is not None:
@@ -347,36 +334,17 @@ class Scheduler:
         short = run.seconds is not None and run.seconds < LONG_SECONDS
         if not short or self._clock() - self._reported >= REPORT_SECONDS:
             self._tell()
-        future = self._executor.submit(Batch(run.maker.context, tuple(calls)))
-        self._flights[future] = _Flight(run.name, self._clock(), tuple(calls))
-        processes = self._executor.processes()
-        if processes != self._processes:
-            self._processes = processes
-            self._workers_changed(processes)
-
-    def _batch_size(self, run: SegmentRun) -> int:
-        if run.seconds is None or self._raise_failures is not None:
-            return 1
-        fair = -(-len(run.queue) // (2 * self._executor.slots))
-        seconds = BATCH_SECONDS if run.longest < BATCH_SECONDS else CAREFUL_SECONDS
-        return max(1, min(int(seconds / run.seconds), BATCH_TASKS, fair))
+        self._flights.send(run.name, run.maker.context, calls)
 
     def _collect(self) -> None:
         """Take what has ended, and what batches under way have finished."""
         patience = 0.0 if any(run.planning for run in self._runs.values()) else FLUSH_SECONDS
-        ended, under_way = wait(self._flights, timeout=patience, return_when=FIRST_COMPLETED)
-        for future in ended:
-            flight = self._flights.pop(future)
-            result = future.result()
-            run = self._runs[flight.segment]
-            self._take(run, result.results)
-            self._take_back(run, result.left)
-            self._end_if_through(run)
-        now = self._clock()
-        for future in under_way:
-            flight = self._flights[future]
-            if now - flight.since > FLUSH_SECONDS:
-                self._take(self._runs[flight.segment], self._executor.partial(future))
+        for segment, results, left, whole in self._flights.collect(patience, FLUSH_SECONDS):
+            run = self._runs[segment]
+            self._take(run, results)
+            if whole:
+                self._take_back(run, left)
+                self._end_if_through(run)
 
     def _take_back(self, run: SegmentRun, tasks: Sequence[int]) -> None:
         """Take tasks that no worker has begun."""
@@ -444,19 +412,15 @@ class Scheduler:
     # --- the record ----------------------------------------------------------------------------------------------
 
     def _flush_if_due(self) -> None:
-        idle = len(self._flights) < self._executor.slots and self._forerunner.waits
+        idle = self._forerunner.waits and not self._flights.full
         if idle or self._clock() - self._flushed >= FLUSH_SECONDS:
             self._flush()
             self._dispatch()
 
     def _flush(self, early: bool = True) -> None:
-        now = self._clock()
-        for flight in self._flights.values():
-            if now - flight.since >= FLUSH_SECONDS:
-                flying = self._runs[flight.segment].flying
-                for call in flight.calls:
-                    if call.id in flying:
-                        self._recorder.status(call.id, Status.RUNNING)
+        for segment, task in self._flights.lasting(FLUSH_SECONDS):
+            if task in self._runs[segment].flying:
+                self._recorder.status(task, Status.RUNNING)
         for task in self._recorder.flush():
             self._hands.pop(task, None)
         self._flushed = self._clock()
@@ -481,12 +445,9 @@ class Scheduler:
 
     def _abandon(self) -> None:
         """Stop what runs; keep what is done."""
-        # First the workers end, then it is known what they have finished.
-        self._executor.close(kill=True)
-        for future, flight in self._flights.items():
-            run = self._runs[flight.segment]
-            results = future.result().results if future.done() and not future.exception() else ()
-            for result in (*results, *self._executor.partial(future)):
+        for segment, results, *_ in self._flights.end():
+            run = self._runs[segment]
+            for result in results:
                 pending = None if result.id in run.doubtful else run.flying.pop(result.id, None)
                 if pending is not None:
                     self._recorder.result(run.name, pending, result)

@@ -14,6 +14,10 @@ from pipelet.progress import SegmentProgress
 from pipelet.statusdb import QueuedTask, Reader
 from pipelet.taskqueue import TaskQueue
 
+#: Seconds of work that go to a worker at once; and where tasks differ so much that one would hold up the others.
+BATCH_SECONDS, CAREFUL_SECONDS = 0.2, 0.01
+#: More tasks than this never go to a worker at once.
+BATCH_TASKS = 2000
 #: Weight of the newest batch in the mean time of a task.
 _NEWEST = 0.5
 #: What a task costs beside its own time, in seconds.
@@ -81,6 +85,14 @@ class SegmentRun:
             return None
         groups = [self.planned.inputs[task.position].group for task in tasks]
         return [None if group is None else group.members for group in groups]
+
+    def batch_size(self, slots: int) -> int:
+        """How many tasks go to a worker at once, where there are so many slots."""
+        if self.seconds is None:
+            return 1
+        fair = -(-len(self.queue) // (2 * slots))
+        seconds = BATCH_SECONDS if self.longest < BATCH_SECONDS else CAREFUL_SECONDS
+        return max(1, min(int(seconds / self.seconds), BATCH_TASKS, fair))
 
     def measure(self, seconds: Sequence[float]) -> None:
         """Take note of how long some tasks took."""

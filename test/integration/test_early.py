@@ -22,7 +22,9 @@ from told_segments import ROOT
 import pipelet.core.model
 import pipelet.core.plan
 import pipelet.early
+import pipelet.flights
 import pipelet.scheduler
+import pipelet.segmentrun
 import pipelet.taskqueue
 import pipelet.turns
 from pipelet.core.calls import Batch, BatchResult, TaskResult
@@ -120,7 +122,7 @@ def run_by_chance(
 
     def make(scratch: str) -> Workers:
         made.append(Workers(chance, slots, last))
-        patch.setattr(pipelet.scheduler, "wait", made[0].wait)
+        patch.setattr(pipelet.flights, "wait", made[0].wait)
         return made[0]
 
     hooks = Hooks(lambda level, text: None, report, stop)
@@ -259,7 +261,7 @@ class Twins:
         self.slots = self.chance.choice([1, 2, 4])
         if self.chance.random() < 0.7:
             # one task at a time
-            patch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+            patch.setattr(pipelet.segmentrun, "BATCH_TASKS", 1)
         self.story: list[str] = []
         self.level = True
 
@@ -579,7 +581,7 @@ def test_in_the_end_all_is_as_if_each_segment_had_waited(
     for seed in range(int(os.environ.get("EARLY_FROM", "0")), int(os.environ.get("EARLY_SEEDS", "2"))):
         with monkeypatch.context() as patch:
             if seed % 2:
-                patch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+                patch.setattr(pipelet.segmentrun, "BATCH_TASKS", 1)
             alike(tmp_path, patch, case, seed, ("", "cd", "", "d")[seed % 4], order=order)
 
 
@@ -751,7 +753,7 @@ def test_the_result_of_a_task_whose_ancestors_were_superseded_meanwhile_does_not
             return old(self, *arguments)
 
         monkeypatch.setattr(pipelet.scheduler.Scheduler, name, counted)
-    monkeypatch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+    monkeypatch.setattr(pipelet.segmentrun, "BATCH_TASKS", 1)
     for seed in range(3):
         alike(tmp_path, monkeypatch, "equal elements for one that reads", seed, "cd")
     assert seen["_disregard"]
@@ -797,7 +799,7 @@ def test_what_followed_inputs_that_could_not_be_made_after_all_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The grandchildren of a segment that is given up may have begun, and may have other parents that go on."""
-    monkeypatch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+    monkeypatch.setattr(pipelet.segmentrun, "BATCH_TASKS", 1)
     monkeypatch.setattr(pipelet.turns, "_LONGEST_LEFT", 0.0)
     for seed, last in {2: "d", 6: "d", 7: "", 9: "cd", 11: "d", 15: "d"}.items():
         alike(tmp_path, monkeypatch, "raises for a later one", seed, last)
@@ -813,7 +815,7 @@ def test_no_version_is_superseded_for_inputs_that_could_not_be_made(
     pipeline = project.pipeline("a -> b -> c", {"a": [0, 1]})
     assert run_by_chance(pipeline, random.Random(0), monkeypatch, 1).ok
     before = [(task.id, task.text, task.status) for task in pipeline.tasks("c")]
-    monkeypatch.setattr(pipelet.scheduler, "BATCH_TASKS", 1)
+    monkeypatch.setattr(pipelet.segmentrun, "BATCH_TASKS", 1)
     # two inputs of b have other parents now, and run again; the last one is none for c
     pipeline = project.pipeline("a -> b -> c", {"a": [0, 1, 2, 3, 4]})
     summary = run_by_chance(pipeline, random.Random(0), monkeypatch, 1)
