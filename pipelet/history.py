@@ -13,11 +13,13 @@ from pipelet.core.model import DIGEST, Digests, Status
 from pipelet.core.plan import Asked, Record
 from pipelet.core.text import task_name
 from pipelet.errors import DamagedDatabaseError
-from pipelet.statusdb import InstanceRow, PlanRow, Reader, unpack_ids
+from pipelet.statusdb import InstanceRow, PlanRow, Reader, in_pieces, unpack_ids
 from pipelet.storage import Tree
 
 #: Values of a task's ``current``: superseded by a newer version; wanted by the last run; not wanted by it.
 SUPERSEDED, CURRENT, DROPPED = 0, 1, 2
+#: The inputs of so many tasks are read at once.
+_AT_ONCE = 10_000
 
 
 class History:
@@ -79,7 +81,7 @@ class History:
             return ()
         before = self.__dict__.get("before")
         if before is not None and before.passed:
-            return [self._reader.digests_listed(before.remaining())]
+            return map(self._reader.digests_listed, in_pieces(before.remaining(), _AT_ONCE))
         return self._reader.digest_pages(self._row.id)
 
     @property

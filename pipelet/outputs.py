@@ -80,7 +80,8 @@ def _single_elements(tasks: Sequence[int], columns: SingleOutputs) -> list[Eleme
     blobs, texts = msgpack.Unpacker(), msgpack.Unpacker()
     blobs.feed(columns.outputs)
     texts.feed(columns.texts)
-    fields = zip(tasks, repeat(0), Digests(columns.digests), map(_first, texts), map(_first, blobs), strict=False)
+    zeros = repeat(0, len(tasks))
+    fields = zip(tasks, zeros, Digests(columns.digests), map(_first, texts), map(_first, blobs), strict=True)
     return list(map(_element, fields))
 
 

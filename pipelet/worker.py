@@ -312,8 +312,12 @@ def _pack_output(environment: EnvironmentBase, logger: logging.Logger) -> Packed
     if len(output) == 1:  # most of them, and quicker
         blob, digest, text = _pack_element(output[0], 0)
         return _pack((blob,)), digest, _pack((text,))
-    elements = [_pack_element(value, position) for position, value in enumerate(output)]
-    blobs, digests, texts = zip(*elements, strict=True) if elements else ((), (), ())
+    blobs, digests, texts = [], [], []
+    for position, value in enumerate(output):
+        blob, digest, text = _pack_element(value, position)
+        blobs.append(blob)
+        digests.append(digest)
+        texts.append(text)
     return _pack(blobs), b"".join(digests), _pack(texts)
 
 

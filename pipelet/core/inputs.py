@@ -226,6 +226,10 @@ class Classes(Inputs):
     def __len__(self) -> int:
         return len(self._classes)
 
+    def digest_column(self, start: int, stop: int) -> bytes:
+        """The digests of some inputs, which are known without making the classes."""
+        return b"".join([digest for digest, _ in self._classes[start:stop]])
+
     def _members(self, at: int, items: Sequence[Any]) -> tuple[Sequence[Element], tuple[int, ...]]:
         if at in self._shared:
             return self._shared[at]

@@ -1,7 +1,7 @@
 """Writing very many small task rows: many to a statement, and in the forms that Python's sqlite3 binds fast.
 
 Before ``sqlite3`` binds bytes, or None, it looks for adapters of their type, which takes longer than all the rest; of a
-``bytearray`` it knows that there is none.
+number, a string or a ``bytearray`` it knows that there is none.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def insert_queued(connection: sqlite3.Connection, instance_id: int, tasks: Seque
 
 
 def _queued_values(tasks: Sequence[QueuedTask], instance_id: int) -> Iterator[_Values]:
-    values: _Values = [instance_id]
+    values: _Values = []
     for count, (task, digest, current, text, blobs, parents, _) in enumerate(tasks, 1):
-        values += (task, bytearray(digest), current, text, bytearray(blobs or b""), parents)
+        values += (instance_id, task, bytearray(digest), current, text, bytearray(blobs or b""), parents)
         if count % sql.MANY == 0:
             yield values
-            values = [instance_id]
+            values = []
 
 
 def update_results(connection: sqlite3.Connection, events: Sequence[Sequence[Any]]) -> None:
@@ -68,11 +68,10 @@ def _plain_values(events: Sequence[Sequence[Any]], number: int) -> Iterator[_Val
     for count, event in enumerate(events, 1):
         _, task, _, _, _, _, _, _, output, digests, texts, _, _, begun, ended, host, pid, _, _, _ = event
         values += (
-            task,
             None if output is None else bytearray(output),
             None if digests is None else bytearray(digests),
             None if texts is None else bytearray(texts),
-            begun, ended, host, pid,
+            begun, ended, host, pid, task,
         )
         if count % number == 0:
             yield values

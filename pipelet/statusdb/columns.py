@@ -47,8 +47,8 @@ class Columns(ABC):
         if columns is None:
             return None
         digests, parents, places = columns
-        rows = StandingRows(digests, parents.split(" "), places.split("/"))
-        if not len(ids) * DIGEST == len(digests) == DIGEST * len(rows.parents) == DIGEST * len(rows.places):
+        rows = StandingRows(bytes.fromhex(digests), parents.split(" "), places.split("/"))
+        if not len(ids) * DIGEST == len(rows.digests) == DIGEST * len(rows.parents) == DIGEST * len(rows.places):
             return None
         return rows
 
@@ -66,9 +66,9 @@ class Columns(ABC):
     def single_digests(self, ids: Sequence[int]) -> bytes | None:
         """Return the digests of the outputs of tasks one after the other, if each is done and gave one element."""
         columns = self._columns(sql.SELECT_SINGLES, ids)
-        return None if columns is None else columns[0]
+        return None if columns is None else bytes.fromhex(columns[0])
 
     def single_outputs(self, ids: Sequence[int]) -> SingleOutputs | None:
         """Return the outputs of tasks, if each is done and gave one element, and that is short."""
         columns = self._columns(sql.SELECT_SINGLE_OUTPUTS, ids)
-        return None if columns is None else SingleOutputs(*columns)
+        return None if columns is None else SingleOutputs(*map(bytes.fromhex, columns))

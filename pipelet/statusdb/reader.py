@@ -260,7 +260,8 @@ class Reader(Columns):
 
     def digests_listed(self, ids: Sequence[int]) -> list[tuple[bytes, int]]:
         """Return the digest of the input of some tasks, and the id, in the order of the list."""
-        return [(digest, task) for digest, task in self._all(sql.SELECT_INPUTS_LISTED, id_list(ids))]
+        rows: list[tuple[bytes, int]] = self._all(sql.SELECT_INPUTS_LISTED, id_list(ids))
+        return rows
 
     def done_digests(self, instance_id: int) -> Iterator[bytes]:
         """Go through the digests of the inputs of the done tasks of an instance, without superseded ones."""

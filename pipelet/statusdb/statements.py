@@ -37,8 +37,8 @@ SELECT_QUEUED_LISTED = f"SELECT {', '.join(f'task.{name}' for name in QUEUED_FIE
 SELECT_DIGESTS_LISTED = f"""
 SELECT task.id, digests, output IS NULL {_LISTED} WHERE status = {Status.DONE.value}"""
 #: Many rows as few long values: several times as fast as one by one. The ids tell that all are there, and in order.
-# A cast of the whole makes bytes of what the function takes for text.
-_COLUMN = "CAST(group_concat({}, '') AS BLOB)"
+# In digits, since up to SQLite 3.36 the function ends its value where the first byte is zero.
+_COLUMN = "group_concat(hex({}), '')"
 SELECT_STANDING = f"""
 SELECT group_concat(id), {_COLUMN.format("digest")}, group_concat(parents, ' '), group_concat(place, '/') FROM (
     SELECT task.id AS id, digest, parents, coalesce(place, '') AS place {_LISTED}
@@ -54,7 +54,7 @@ SELECT group_concat(id), {_COLUMN.format("digests")} FROM (
     SELECT task.id AS id, digests {_LISTED}
     WHERE status = {Status.DONE.value} AND output IS NOT NULL AND length(digests) = {DIGEST})"""
 #: Longer outputs are read one by one: many of them as one value may be more than SQLite, or the memory, can hold.
-SHORT = 4096
+SHORT = 1024
 SELECT_SINGLE_OUTPUTS = f"""
 SELECT group_concat(id), {_COLUMN.format("digests")}, {_COLUMN.format("output")}, {_COLUMN.format("texts")} FROM (
     SELECT task.id AS id, digests, output, texts {_LISTED}
@@ -100,31 +100,28 @@ _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in TaskRow._fields if 
 UPSERT_TASK = f"""
 INSERT INTO task ({", ".join(TASK_EVENT_FIELDS)}, instance) VALUES ({", ".join("?" * len(TaskRow._fields))})
 ON CONFLICT (id) DO UPDATE SET {_UPDATES}"""
-#: The first argument is the instance; all the rows have the same.
+# Arguments have no numbers: some versions of Python 3.12 warn of these where values come as a list.
 _INSERT_QUEUED = f"""
-INSERT INTO task (instance, status, aside, {", ".join(QUEUED_FIELDS)}) VALUES """
-_QUEUED_ROW = f"(?1, {Status.QUEUED.value}, 0, {', '.join('?' * len(QUEUED_FIELDS))})"
+INSERT INTO task (status, aside, instance, {", ".join(QUEUED_FIELDS)}) VALUES """
+_QUEUED_ROW = f"({Status.QUEUED.value}, 0, ?, {', '.join('?' * len(QUEUED_FIELDS))})"
 INSERT_QUEUED = _INSERT_QUEUED + _QUEUED_ROW
 #: So many rows are written by each of the statements below with MANY in their names. SQLite compiles a statement with
 #: so many arguments in a millisecond, and it took no more than 999 of them in versions that are still around.
 MANY = 50
-
-
-
 INSERT_MANY_QUEUED = _INSERT_QUEUED + ", ".join([_QUEUED_ROW] * MANY)
 RESULT_FIELDS = (
     "status", "place", "output", "digests", "texts", "asked", "begun", "ended", "host", "pid", "error",
 )
 UPDATE_RESULT = f"UPDATE task SET {', '.join(f'{name} = ?' for name in RESULT_FIELDS)} WHERE id = ?"
 #: Most tasks make no directory, ask for nothing and meet no error.
-PLAIN_FIELDS = ("id", "output", "digests", "texts", "begun", "ended", "host", "pid")
+PLAIN_FIELDS = ("output", "digests", "texts", "begun", "ended", "host", "pid", "id")
 _PLAIN = f"status = {Status.DONE.value}, place = NULL, asked = NULL, error = NULL"
 _PLAIN_ROW = f"({', '.join('?' * len(PLAIN_FIELDS))})"
 UPDATE_PLAIN = f"""
-UPDATE task SET {_PLAIN}, {", ".join(f"{name} = ?{at}" for at, name in enumerate(PLAIN_FIELDS[1:], 2))} WHERE id = ?1"""
+UPDATE task SET {_PLAIN}, {", ".join(f"{name} = ?" for name in PLAIN_FIELDS[:-1])} WHERE id = ?"""
 UPDATE_MANY_PLAIN = f"""
 WITH result ({", ".join(PLAIN_FIELDS)}) AS (VALUES {", ".join([_PLAIN_ROW] * MANY)})
-UPDATE task SET {_PLAIN}, {", ".join(f"{name} = result.{name}" for name in PLAIN_FIELDS[1:])}
+UPDATE task SET {_PLAIN}, {", ".join(f"{name} = result.{name}" for name in PLAIN_FIELDS[:-1])}
 FROM result WHERE task.id = result.id"""
 UPDATE_PARENTS_RANGE = "UPDATE task SET parents = ? WHERE id BETWEEN ? AND ? AND instance = ?"
 UPDATE_PARENTS_LISTED = """
@@ -133,11 +130,11 @@ SELECT_STATES = """
 SELECT id, instance, status, current FROM task WHERE id IN (SELECT value FROM json_each(?))"""
 #: A task that is running shows since when; its result brings the exact time.
 UPDATE_STATUS = f"""
-UPDATE task SET status = ?1, begun = CASE
-    WHEN ?1 = {Status.RUNNING.value} AND status <> {Status.RUNNING.value} THEN ?2
-    WHEN ?1 = {Status.QUEUED.value} AND status = {Status.RUNNING.value} THEN NULL
+UPDATE task SET status = ?, begun = CASE
+    WHEN ? = {Status.RUNNING.value} AND status <> {Status.RUNNING.value} THEN ?
+    WHEN ? = {Status.QUEUED.value} AND status = {Status.RUNNING.value} THEN NULL
     ELSE begun END
-WHERE id = ?3"""
+WHERE id = ?"""
 UPDATE_CURRENT = "UPDATE task SET current = ? WHERE id = ? AND instance = ?"
 #: The events that set one column of a task and nothing else. A journal speaks of its own instance's tasks: after a
 #: rebuild a number that came on no record may have been given to another's.

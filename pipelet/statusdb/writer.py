@@ -295,7 +295,7 @@ class Writer(Reader):
                     changes[instance, wanted[task]] += 1
             self._touch(touched)
             now = time.time()
-            self._many(sql.UPDATE_STATUS, ((status, now, task) for task, status in wanted.items()))
+            self._many(sql.UPDATE_STATUS, ((status, status, now, status, task) for task, status in wanted.items()))
             self._count(changes)
 
     def apply(self, instance_id: int, events: Sequence[Event], journal_end: int | None = None) -> None:

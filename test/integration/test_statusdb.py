@@ -324,6 +324,36 @@ def test_single_outputs_are_what_the_rows_are(values: list[Any], done: bool) -> 
         assert opened.single_outputs(ids) == expected
 
 
+class OldGroupConcat:
+    """``group_concat`` as it was up to SQLite 3.36: the value ends where the first zero byte is."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[bytes, bytes]] = []
+
+    def step(self, value: object, separator: str = ",") -> None:
+        if value is not None:
+            self.parts.append((separator.encode(), value if isinstance(value, bytes) else str(value).encode()))
+
+    def finalize(self) -> str | None:
+        joined = b"".join((separator if at else b"") + part for at, (separator, part) in enumerate(self.parts))
+        return joined.partition(b"\0")[0].decode() if self.parts else None
+
+
+def test_columns_are_whole_with_an_old_sqlite(two: Writer) -> None:
+    two._connection.create_aggregate("group_concat", 1, OldGroupConcat)
+    two._connection.create_aggregate("group_concat", 2, OldGroupConcat)
+    blobs = msgpack.packb([b"a\0b"])
+    zeros = {"digests": b"\0" * 16, "digest": b"\0" * 16}
+    two.add_queued([task_row(number, output=blobs, asked=None, **zeros) for number in (1, 2)])
+    columns = two.single_outputs([1, 2])
+    assert columns is not None
+    assert (columns.outputs, columns.digests) == (2 * blobs, b"\0" * 32)
+    assert two.single_digests([1, 2]) == b"\0" * 32
+    standing = two.standing(1, [1, 2])
+    assert standing is not None
+    assert standing.digests == b"\0" * 32
+
+
 def test_long_outputs_are_not_put_together(two: Writer) -> None:
     long = [task_row(number, output=b"x" * size) for number, size in ((1, SHORT), (2, SHORT + 1))]
     two.add_queued(long)
