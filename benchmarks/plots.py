@@ -94,7 +94,8 @@ def _name(name: str, variant: str) -> str:
 def _panel(axes: Any, rows: Sequence[Row], others: Sequence[str], quantity: str) -> None:
     lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for row in sorted(rows, key=lambda row: row.n):
-        if not row.stopped:
+        # The tables tell what the disk costs; a third line of Pipelet's would hide the other two.
+        if not row.stopped and "durability" not in row.variant:
             value = row.micro if quantity == "micro" else getattr(row, quantity) / 1e6
             if value > 0:
                 lines.setdefault((row.name, row.variant), []).append((row.tasks, value))
