@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -169,12 +168,12 @@ class History:
         if place in self._here:
             return True
         # It may have been made since: tasks end while others are looked at.
-        return self._row is not None and os.path.isdir(os.path.join(self._tree.data_dir(self._row.path), place))
+        return self._row is not None and self._tree.is_present(self._row.path, place)
 
     @cached_property
     def has_data(self) -> bool:
         """Whether the instance's ``data/`` is there."""
-        return self._row is not None and os.path.isdir(self._tree.data_dir(self._row.path))
+        return self._row is not None and self._tree.is_present(self._row.path, "")
 
     @cached_property
     def _here(self) -> set[str]:

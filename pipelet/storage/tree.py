@@ -318,6 +318,10 @@ class Tree:
         data = self._rooms(path).data
         return directories(data) | ({""} if is_directory(data) else set())
 
+    def is_present(self, path: str, place: str) -> bool:
+        """Tell whether one place in ``data/`` is on disk, now."""
+        return os.path.isdir(os.path.join(self._rooms(path).data, place))
+
     def present_superseded(self, path: str) -> set[str]:
         """Give the names of the task directories in ``superseded/``."""
         # The names of tasks have no dot: those with one are moves that wait for `mend`.
