@@ -1,0 +1,162 @@
+"""The application: which handler answers at which address, and what every answer carries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterable
+
+import cherrypy
+
+from pipelet.web import formats
+from pipelet.web.auth.gate import Gate
+from pipelet.web.handlers.access import Access
+from pipelet.web.handlers.base import Body, Pages, Services, answer, error_page, guarded
+from pipelet.web.handlers.home import Home
+from pipelet.web.settings import Settings
+from pipelet.web.tracked import Tracking
+
+#: The pages of a pipeline.
+PIPELINE_PAGES: tuple[type[Pages], ...] = ()
+
+#: For our own pages: nothing inline, nothing from elsewhere.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " font-src 'self'; media-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cache-Control": "private, no-store",
+}
+#: Forms are small; nothing is uploaded.
+LARGEST_BODY = 1 << 20
+
+_STATIC = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "static", "web")
+_LOGGER = logging.getLogger("pipelet.web")
+
+
+class _Node:
+    """A part of an address below which others are."""
+
+    exposed = False
+
+
+@cherrypy.popargs("pipeline")
+class _Pipelines(_Node):
+    """``/p/<pipeline>/...``"""
+
+
+def make_services(settings: Settings, registry: Tracking) -> Services:
+    """Make what the handlers share.
+
+    Parameters
+    ----------
+    settings
+        How the server runs.
+    registry
+        The tracked pipelines.
+    """
+    return Services(settings, registry, Gate(settings, registry), formats.environment(_STATIC, settings.base_path))
+
+
+def make_app(services: Services, pages: Iterable[type[Pages]] = PIPELINE_PAGES) -> cherrypy.Application:
+    """Make the application.
+
+    Parameters
+    ----------
+    services
+        What the handlers share.
+    pages
+        The pages of a pipeline.
+
+    Returns
+    -------
+    cherrypy.Application
+        To be called by any WSGI server.
+    """
+    root = _Node()
+    for kind in (Home, Access):
+        for name, method in _marked(kind(services), "pipelet_route"):
+            setattr(root, name, _plain(services, method))
+    pipelines = root.p = _Pipelines()  # type: ignore[attr-defined]
+    pipelines.do = _Node()  # type: ignore[attr-defined]
+    for page in pages:
+        for name, method in _marked(page(services), "pipelet_level"):
+            node = pipelines.do if name.startswith("do_") else pipelines  # type: ignore[attr-defined]
+            setattr(node, name.removeprefix("do_"), answer(services, method, method.pipelet_level))
+    made = cherrypy.Application(root, services.settings.base_path, _config(services))
+    made.log.screen = False
+    made.log.access_log.propagate = False
+    return made
+
+
+def _marked(pages: Pages, mark: str) -> list[tuple[str, cherrypy.Application]]:
+    methods = [(name, getattr(pages, name)) for name in dir(pages) if not name.startswith("_")]
+    return [(name, method) for name, method in methods if hasattr(method, mark)]
+
+
+def _plain(services: Services, method: cherrypy.Application) -> cherrypy.Application:
+    def handler(*path: str, **query: object) -> Body:
+        return guarded(services, lambda: method(*path, **query))
+
+    handler.exposed = True  # type: ignore[attr-defined]
+    return handler
+
+
+def _config(services: Services) -> dict[str, dict[str, object]]:
+    def finalize() -> None:
+        headers = cherrypy.serving.response.headers
+        headers["Server"] = "Pipelet"
+        for name, value in HEADERS.items():
+            if name not in headers:
+                headers[name] = value
+
+    def page_of(status: str, message: str, traceback: str, version: str) -> str:
+        # What CherryPy says of an error is for programmers.
+        code = int(status.split(" ", 1)[0])
+        cherrypy.serving.response.headers.update({**HEADERS, "Content-Type": "text/html;charset=utf-8"})
+        words = "There is no page at this address." if code == 404 else message if code == 401 else "It can't be done."
+        return error_page(services, code, words)
+
+    def failed() -> None:
+        number = secrets.token_hex(4)
+        _LOGGER.exception("error %s at %s", number, cherrypy.request.path_info)
+        words = f"This is a fault of the server. It is in its log, under the number {number}."
+        page = error_page(services, 500, words)
+        response = cherrypy.serving.response
+        response.headers.update(HEADERS)
+        response.headers["Content-Type"] = "text/html;charset=utf-8"
+        response.headers.pop("Content-Length", None)
+        response.body = [page.encode()]
+
+    cherrypy.tools.pipelet_headers = cherrypy.Tool("before_finalize", finalize, priority=90)
+    return {
+        "/": {
+            "tools.pipelet_headers.on": True,
+            "tools.log_headers.on": False,
+            "tools.encode.on": True,
+            "tools.encode.encoding": "utf-8",
+            "tools.trailing_slash.on": False,
+            "error_page.default": page_of,
+            "request.error_response": failed,
+            "request.show_tracebacks": False,
+            "request.show_mismatched_params": False,
+            "server.max_request_body_size": LARGEST_BODY,
+        },
+        "/static": {
+            "tools.staticdir.on": True,
+            "tools.staticdir.dir": _STATIC,
+            "tools.staticdir.content_types": {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"},
+            "tools.response_headers.on": True,
+            "tools.response_headers.headers": [("Cache-Control", "public, max-age=86400")],
+        },
+    }
+

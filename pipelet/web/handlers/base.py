@@ -1,0 +1,341 @@
+"""What the handlers of all pages have in common: who asks, for which pipeline, and how an error becomes a page."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import cherrypy
+import jinja2
+
+from pipelet.core.model import Status
+from pipelet.errors import DatabaseError, PipeletError, PrefixError, PrefixLocked
+from pipelet.statusdb import InstanceRow, Reader
+from pipelet.storage import Tree
+from pipelet.web.auth.gate import Gate, Session
+from pipelet.web.settings import Settings
+from pipelet.web.tracked import Tracked, Tracking
+
+#: So many characters of a key stand in an address; any unique beginning of at least `SHORTEST_KEY` is understood.
+KEY_SHOWN = 12
+SHORTEST_KEY = 6
+
+#: What a handler may return: text, bytes, or pieces of them as they come.
+Body = str | bytes | Iterator[bytes]
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class PageError(Exception):
+    """A request that can't be answered as it was asked; its text is for the visitor."""
+
+    status = 500
+
+
+class BadQuery(PageError):
+    """Something in the address or in a form is not as it must be."""
+
+    status = 400
+
+
+class Forbidden(PageError):
+    """The account's level does not allow it, or the form is not one of ours."""
+
+    status = 403
+
+
+class NotFound(PageError):
+    """There is no such thing, or no longer."""
+
+    status = 404
+
+
+class Refused(PageError):
+    """It can't be done now; the text gives the reason."""
+
+    status = 409
+
+
+class Unavailable(PageError):
+    """The data can't be read now."""
+
+    status = 503
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all handlers share."""
+
+    settings: Settings
+    registry: Tracking
+    gate: Gate
+    templates: jinja2.Environment
+
+    def url(self, *parts: object, **query: object) -> str:
+        """The address of a page: the parts of its path, each quoted, and its query; what is ``None`` is left out."""
+        path = "/".join(quote(str(part), safe="/" if index > 3 else "") for index, part in enumerate(parts))
+        given = [(name, value) for name, value in query.items() if value is not None and value != ""]
+        return f"{self.settings.base_path}/{path}{'?' + urlencode(given, doseq=True) if given else ''}"
+
+    def render(self, template: str, **data: object) -> str:
+        """Fill in a template that belongs to no pipeline."""
+        session = current_session(self)
+        shared = {"site": None, "token": session.token if session else "", "url": self.url, "settings": self.settings}
+        return self.templates.get_template(template).render(
+            {**shared, "signed_in": session is not None, "notices": take_notices(), **data}
+        )
+
+
+class Site:
+    """One tracked pipeline in one request.
+
+    Attributes
+    ----------
+    name, sqlfile, tree
+        Which pipeline, and where it is.
+    user, level
+        Who asks; level 1 reads, 2 also writes.
+    token
+        Stands in each form that changes something.
+    """
+
+    def __init__(self, services: Services, tracked: Tracked, user: str, level: int, token: str) -> None:
+        self.services = services
+        self.name = tracked.name
+        self.sqlfile = tracked.sqlfile
+        self.tree = Tree(tracked.prefix)
+        self.user = user
+        self.level = level
+        self.token = token
+        self._reader: Reader | None = None
+
+    @property
+    def reader(self) -> Reader:
+        """Its database, open until the request ends."""
+        if self._reader is None:
+            self._reader = Reader.open(self.sqlfile)
+        return self._reader
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def url(self, *parts: object, **query: object) -> str:
+        """The address of a page of this pipeline; without parts, its index."""
+        return self.services.url("p", self.name, *(parts or ("",)), **query)
+
+    def instance(self, key: str) -> InstanceRow:
+        """The version of a segment whose key begins so.
+
+        Raises
+        ------
+        NotFound
+            There is none, or more than one.
+        """
+        found = [row for row in self.reader.instances() if row.key.startswith(key)] if len(key) >= SHORTEST_KEY else []
+        if len(found) != 1:
+            raise NotFound(f"No version of a segment has a key that begins with {key[:60]}. It may have been deleted.")
+        return found[0]
+
+    def render(self, template: str, **data: object) -> str:
+        """Fill in a template."""
+        shared = {"site": self, "token": self.token, "url": self.services.url, "settings": self.services.settings}
+        return self.services.templates.get_template(template).render(
+            {**shared, "signed_in": True, "statuses": [str(status) for status in Status],
+             "notices": take_notices(), **data}
+        )
+
+
+class Pages:
+    """The base of the handlers: each method that `reads` or `changes` marks answers at its own name.
+
+    ``do_tag`` answers at ``do/tag``. The first argument is the `Site`, then come the parts of the path, then the query
+    or the form by name.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+
+def reads(method: Handler) -> Handler:
+    """Mark a handler that shows something: level 1 will do."""
+    method.pipelet_level = 1  # type: ignore[attr-defined]
+    return method
+
+
+def changes(method: Handler) -> Handler:
+    """Mark a handler that changes something: it wants a form with its token, and level 2."""
+    method.pipelet_level = 2  # type: ignore[attr-defined]
+    return method
+
+
+def route(method: Handler) -> Handler:
+    """Mark a handler that belongs to no pipeline, and looks itself who asks."""
+    method.pipelet_route = True  # type: ignore[attr-defined]
+    return method
+
+
+def answer(services: Services, method: Callable[..., Body], level: int) -> Callable[..., Body]:
+    """Make what CherryPy calls of a marked method.
+
+    Parameters
+    ----------
+    services
+        What the handlers share.
+    method
+        The bound method.
+    level
+        The level that it wants; from 2 on it also wants a form with its token.
+    """
+
+    def handler(*path: str, pipeline: str = "", **query: object) -> Body:
+        def work() -> Body:
+            if level > 1 and cherrypy.request.method != "POST":
+                cherrypy.response.headers["Allow"] = "POST"
+                raise BadQuery("This address takes a form only: go back to the page that has it.")
+            if level <= 1 and cherrypy.request.method not in ("GET", "HEAD"):
+                raise BadQuery("This page takes no form.")
+            site = _site(services, pipeline)
+            # After the body went out: a page may be made while it is sent.
+            cherrypy.serving.request.hooks.attach("on_end_request", site.close)
+            if level > 1:
+                check_token(site.token, str(query.pop("token", "")))
+                if site.level < level:
+                    raise Forbidden(
+                        f"The account {site.user} may look at {site.name} but not change anything. An account of level"
+                        f" 2 may: pipeutils -a {site.user} -l 2 SQLFILE"
+                    )
+            return method(site, *path, **query)
+
+        return guarded(services, work)
+
+    handler.exposed = True  # type: ignore[attr-defined]
+    return handler
+
+
+def guarded(services: Services, work: Callable[[], Body]) -> Body:
+    """Do something; an error that a visitor can understand becomes a page."""
+    try:
+        return work()
+    except PageError as error:
+        return error_page(services, error.status, str(error))
+    except PrefixLocked as error:
+        return error_page(services, Refused.status, str(error))
+    except (DatabaseError, PrefixError) as error:
+        return error_page(services, Unavailable.status, str(error))
+    except PipeletError as error:
+        return error_page(services, PageError.status, str(error))
+    except TypeError as error:
+        # What a visitor adds to an address or leaves out of it is no fault of ours.
+        if _is_call_error(error):
+            return error_page(services, NotFound.status, "There is no page at this address.")
+        raise
+
+
+_TITLES = {
+    400: "That can't be read",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not this way",
+    409: "Not now",
+    413: "Too large",
+    429: "Too soon",
+    503: "Can't be read now",
+}
+
+
+def error_page(services: Services, status: int, message: str) -> str:
+    """Make the page of an error, and set the status of the answer."""
+    cherrypy.response.status = status
+    title = _TITLES.get(status, "Something went wrong")
+    return services.render("error.html", title=title, message=message, status=status)
+
+
+def check_token(expected: str, given: str) -> None:
+    """Raise `Forbidden` unless a form came from a page of ours."""
+    sent = given or cherrypy.request.headers.get("X-Pipelet-Token", "")
+    if not expected or not secrets.compare_digest(expected.encode(), sent.encode("utf-8", "replace")):
+        raise Forbidden("This form is not of a page that was made for you, or it is too old: load the page again.")
+
+
+def redirect(address: str) -> cherrypy.HTTPRedirect:
+    """Send the visitor to another page of ours: to be raised."""
+    return cherrypy.HTTPRedirect(address, 303)
+
+
+def notice(services: Services, text: str, kind: str = "done") -> None:
+    """Say something at the head of the next page that this visitor sees.
+
+    Parameters
+    ----------
+    services
+        What the handlers share.
+    text
+        A sentence.
+    kind
+        ``done`` or ``warning``.
+    """
+    session = current_session(services)
+    if session is not None:
+        _NOTICES.setdefault(session.token, []).append((kind, text))
+
+
+_NOTICES: dict[str, list[tuple[str, str]]] = {}
+
+
+def take_notices() -> list[tuple[str, str]]:
+    """What is to be said now, and then no more."""
+    session = getattr(cherrypy.serving.request, "pipelet_session", None)
+    return _NOTICES.pop(session.token, []) if session is not None else []
+
+
+def cookie_name(settings: Settings) -> str:
+    """The name of the cookie: with the port, since cookies of one host are shared by all its ports."""
+    return f"pipelet-{settings.port}"
+
+
+def cookie_value(settings: Settings) -> str | None:
+    """The session's cookie that came with the request."""
+    cookie = cherrypy.request.cookie.get(cookie_name(settings))
+    return None if cookie is None else str(cookie.value)
+
+
+def current_session(services: Services) -> Session | None:
+    """The session of this request, if there is one."""
+    request = cherrypy.serving.request
+    if not hasattr(request, "pipelet_session"):
+        request.pipelet_session = services.gate.visit(cookie_value(services.settings))
+    session: Session | None = request.pipelet_session
+    return session
+
+
+def _site(services: Services, name: str) -> Site:
+    session = current_session(services)
+    tracked = next((item for item in services.registry.load() if item.name == name), None)
+    level = services.gate.level(session, tracked) if tracked else 0
+    if tracked is None or session is None or not level:
+        # The same for a pipeline that is not there and for one that is not for this visitor.
+        raise _log_in_first(services)
+    return Site(services, tracked, session.grants[name], level, session.token)
+
+
+def _log_in_first(services: Services) -> cherrypy.CherryPyException:
+    request = cherrypy.request
+    if "application/json" in request.headers.get("Accept", ""):
+        return cherrypy.HTTPError(401, "log in first")
+    query = f"?{request.query_string}" if request.query_string else ""
+    back = f"{quote(request.path_info)}{query}" if request.method in ("GET", "HEAD") else None
+    return redirect(services.url("login", next=back))
+
+
+def _is_call_error(error: TypeError) -> bool:
+    """Whether a handler was called with parts that it does not take, rather than a mistake inside it."""
+    trace = error.__traceback__
+    depth = 0
+    while trace is not None:
+        depth, trace = depth + 1, trace.tb_next
+    return depth <= 2

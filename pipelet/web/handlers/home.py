@@ -1,0 +1,17 @@
+"""The first page: the tracked pipelines."""
+
+from __future__ import annotations
+
+from pipelet.web.handlers.base import Body, Pages, current_session, redirect, route
+
+
+class Home(Pages):
+    """``/``"""
+
+    @route
+    def index(self) -> Body:
+        """List the pipelines that this visitor may see."""
+        session = current_session(self.services)
+        if session is None:
+            raise redirect(self.services.url("login"))
+        return self.services.render("home.html", pipelines=self.services.gate.granted(session))

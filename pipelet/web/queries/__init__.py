@@ -1,0 +1,1 @@
+"""What pages show, as plain data: no HTTP and no HTML."""
