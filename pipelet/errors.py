@@ -36,6 +36,7 @@
     │   ├── DamagedDatabaseError     the file is damaged
     │   └── NewerDatabaseError       made by a newer version
     ├── AccountError                 users and their levels
+    ├── MarkError                    a task can't be set aside, or run again
     ├── ReplayError                  a task can't be run again as it ran
     └── LauncherError                a run can't be started
         └── MissingPackageError      an optional package is not installed
@@ -218,6 +219,10 @@ class NewerDatabaseError(DatabaseError):
 
 class AccountError(PipeletError):
     """A user or a level that is not there or not allowed."""
+
+
+class MarkError(PipeletError):
+    """A task can't be set aside, released or run again."""
 
 
 class ReplayError(PipeletError):

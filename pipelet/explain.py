@@ -42,6 +42,8 @@ class SegmentExplanation:
         The inputs, as text, of the tasks that will run; of very many the first thousand.
     waiting
         Why its tasks can't be known, if they can't.
+    aside
+        Number of tasks that failed before and are set aside.
     """
 
     segment: str
@@ -53,6 +55,7 @@ class SegmentExplanation:
     diffs: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     waiting: str | None = None
+    aside: int = 0
 
     @property
     def up_to_date(self) -> bool:
@@ -103,6 +106,9 @@ class Explanation(dict[str, SegmentExplanation]):
     def __str__(self) -> str:
         if self.up_to_date:
             total = sum(item.reused for item in self.values())
+            aside = sum(item.aside for item in self.values())
+            if aside:
+                return f"nothing to run: {total} tasks are on disk, {aside} failed before and set aside"
             return f"nothing to run: all {total} tasks are on disk"
         shown: dict[tuple[str, str], str] = {}
         return "\n".join(item.text(shown) for item in self.values())
@@ -190,4 +196,5 @@ def _segment(
         diffs,
         tuple(counted.inputs),
         planned.waiting,
+        counted.aside,
     )

@@ -118,11 +118,11 @@ class History:
         return records
 
     def _record(self, row: PlanRow) -> Record:
-        task, _, status, current, place, text, parents, asked, aside, _ = row
+        task, _, status, current, place, text, parents, asked, mark, _ = row
         if place is None and status == 2 and current and asked is None:
             # Nearly all of them, when nothing has happened.
             hands = self._hands(task) or 0
-            return _record((task, _DONE, True, True, parents, None, bool(aside), None, text, hands, False))
+            return _record((task, _DONE, True, True, parents, None, mark, None, text, hands, False))
         return Record(
             task,
             _DONE if status == 2 else Status(status),
@@ -130,7 +130,7 @@ class History:
             place is None or self._is_there(task, current, place, text),
             parents,
             Asked.from_text(asked) if asked else None,
-            bool(aside),
+            mark,
             place,
             text,
             self._hands(task) or 0,
@@ -216,6 +216,11 @@ class Before:
         """The digests of their inputs: a task with one of these is not the only version of itself."""
         return {digest for digest, _ in self._reader.digests_listed(self._others)} if self._others else set()
 
+    @cached_property
+    def _marked(self) -> frozenset[int]:
+        """The tasks that somebody has asked to run again."""
+        return frozenset(self._reader.marked(self._instance_id))
+
     def remaining(self) -> list[int]:
         """The tasks of the instance but the `passed` ones, by id."""
         return sorted([*self._others, *self._ids[self.passed :]])
@@ -233,6 +238,8 @@ class Before:
         if self._doubles:
             digests = Digests(rows.digests)
             ends.append(next((at for at, digest in enumerate(digests) if digest in self._doubles), None))
+        if self._marked:
+            ends.append(next((at for at, task in enumerate(ids) if task in self._marked), None))
         stop = min((end for end in ends if end is not None), default=len(ids))
         return Standing(ids[:stop], rows.digests[: DIGEST * stop], rows.parents[:stop])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
-from pipelet.core.model import Status
+from pipelet.core.model import Mark, Status
 from pipelet.errors import StorageError
 from pipelet.statusdb import InstanceRow, Reader
 from pipelet.statusdb.now import running
@@ -25,6 +25,7 @@ class SegmentState(NamedTuple):
     path: str
     counts: dict[Status, int]
     waiting: str | None  #: why its tasks can't be known
+    aside: int = 0  #: how many of the failed ones are set aside
 
 
 class RunningTask(NamedTuple):
@@ -96,7 +97,7 @@ def look(sqlfile: str) -> Overview:
         if not last_run:
             chosen = _newest(rows)
         tally = reader.tally([row.id for row in chosen])
-        states = [SegmentState(row.segment, row.path, tally[row.id], row.waiting) for row in chosen]
+        states = [_state(reader, row, tally[row.id]) for row in chosen]
         tasks = [
             RunningTask(row.segment, task.id, task.text, task.begun, task.host)
             for row in chosen
@@ -104,6 +105,11 @@ def look(sqlfile: str) -> Overview:
             for task in running(reader, row.id, _RUNNING)
         ]
     return Overview(states, tasks, last_run, tree.prefix if tree is not None else None, holder)
+
+
+def _state(reader: Reader, row: InstanceRow, counts: dict[Status, int]) -> SegmentState:
+    aside = reader.count_marked(row.id, Mark.ASIDE) if counts.get(Status.FAILED) else 0
+    return SegmentState(row.segment, row.path, counts, row.waiting, aside)
 
 
 def _tree_of(sqlfile: str, rows: Sequence[InstanceRow]) -> Tree | None:

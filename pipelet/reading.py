@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from pipelet.core.model import Status
+from pipelet.core.model import Mark, Status
 from pipelet.core.parents import decode_parents
 from pipelet.errors import PipelineError
 from pipelet.history import SUPERSEDED
@@ -98,6 +98,7 @@ def _task(
         text=item.text,
         log=tree.existing_log(row.path, item.id),
         params={name: pickle.loads(blob) for name, blob in params.items()},
+        mark=Mark(item.aside).name.lower() if item.aside else None,
     )
 
 

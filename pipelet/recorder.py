@@ -33,6 +33,8 @@ class Orders:
         self.again: list[TaskRow] = []
         self.moves: list[tuple[str, int]] = []
         self.whole = whole
+        #: The tasks that somebody has marked, once it was looked.
+        self.marked: Mapping[int, int] | None = None
 
 
 class Recorder:
@@ -108,28 +110,10 @@ class Recorder:
 
     def _agree(self, row: InstanceRow) -> InstanceRow:
         """Bring the journal and the database to one state."""
-        journal = self._journal(row.path)
-        size = journal.size()
-        if size == row.journal_end:
-            return row
-        if size > row.journal_end:
-            end = take_over(self._writer, self._tree, row)
-            if size > end:
-                journal.truncate(end)
+        found = agree(self._writer, self._tree, row, self._journal(row.path))
+        if found.journal_end > row.journal_end:
             self._next_id = self._first_id = max(self._next_id, self._writer.next_task_id())
-        else:
-            self.rewrite_journal(row)
-        found = self._writer.instance(row.key)
-        assert found is not None
         return found
-
-    def rewrite_journal(self, row: InstanceRow) -> None:
-        """Write an instance's journal anew from the database: somebody removed or cut it."""
-        events = list(journal_events(self._writer, row))
-        journal = self._journal(row.path)
-        end = journal.rewrite([events])
-        with self._writer.transaction():
-            self._writer.apply(row.id, [], end)
 
     # --- what a run that died has left ---------------------------------------------------------------------------
 
@@ -315,6 +299,40 @@ class Recorder:
         if journal is None:
             journal = self._journals[path] = self._tree.journal(path)
         return journal
+
+
+def agree(writer: Writer, tree: Tree, row: InstanceRow, journal: Journal) -> InstanceRow:
+    """Bring the journal and the database to one state, for the holder of the prefix.
+
+    Parameters
+    ----------
+    writer, tree
+        The two sides.
+    row
+        An instance, as it is in the database.
+    journal
+        Its journal.
+
+    Returns
+    -------
+    InstanceRow
+        As it is in the database then.
+    """
+    size = journal.size()
+    if size == row.journal_end:
+        return row
+    if size > row.journal_end:
+        end = take_over(writer, tree, row)
+        if size > end:
+            journal.truncate(end)
+    else:
+        # Somebody removed or cut it.
+        end = journal.rewrite([list(journal_events(writer, row))])
+        with writer.transaction():
+            writer.apply(row.id, [], end)
+    found = writer.instance(row.key)
+    assert found is not None
+    return found
 
 
 def journal_events(reader: Writer, row: InstanceRow) -> Iterable[Event]:

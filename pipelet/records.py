@@ -36,6 +36,8 @@ class Task:
         Ids of the tasks that gave its input.
     segment, text, log, params
         Its segment; the input as in the directory's name; its log file, if it wrote one; saved parameters by name.
+    mark
+        ``aside``: it failed and is set aside; ``again``: it is done, and the next run runs it again; else ``None``.
     """
 
     id: int
@@ -51,6 +53,7 @@ class Task:
     text: str = ""
     log: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    mark: str | None = None
 
     @property
     def seconds(self) -> float | None:

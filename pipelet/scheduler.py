@@ -235,6 +235,7 @@ class Scheduler:
             run.reused += sum(1 for task in applied.kept if task < first and task not in ran)
         else:
             run.reused += len(applied.kept)
+        run.aside.update(task for task in applied.aside if task not in run.failed)
         run.failed.update(applied.aside)
         run.unsettled |= applied.unsettled
         if run.early is None and self._forerunner.has_children(run.name):
@@ -273,6 +274,7 @@ class Scheduler:
         """Forget the failures of tasks that run again, or are not wanted."""
         for task in run.failed.intersection(tasks):
             run.failed.remove(task)
+            run.aside.discard(task)
             self._failures.forget(task)
 
     def _has_failed(self, task: int) -> bool:
@@ -470,6 +472,7 @@ class Scheduler:
             seconds=seconds,
             failures=self._failures.kept,
             kinds=self._failures.kinds,
+            aside=sum(len(run.aside) for run in runs),
             counts={
                 run.name: {"done": run.done, "reused": run.reused, "failed": len(run.failed)} for run in runs
             },

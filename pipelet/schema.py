@@ -62,6 +62,8 @@ CREATE TABLE task (
 INDEX_TASK_INSTANCE = "CREATE INDEX task_instance ON task (instance)"
 # The few that are looked for among the many; an index on all statuses would cost more at each change than it gives.
 INDEX_TASK_TROUBLED = "CREATE INDEX task_troubled ON task (instance) WHERE status = 1 OR status = 3"
+# The last two columns are there to be counted without a look at the tasks.
+INDEX_TASK_MARKED = "CREATE INDEX task_marked ON task (instance, aside, current) WHERE aside > 0"
 CREATE_TASK_SET = "CREATE TABLE task_set (digest TEXT PRIMARY KEY, ids TEXT NOT NULL) WITHOUT ROWID"
 CREATE_PARAM = """
 CREATE TABLE param (
@@ -116,6 +118,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration("What the next run may skip.", (CREATE_SETTLED,)),
+    Migration("Which tasks somebody has marked.", (INDEX_TASK_MARKED,)),
 )
 
 _PIPELET_1_TABLES = frozenset({"segments", "tasks"})

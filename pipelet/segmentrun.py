@@ -53,6 +53,8 @@ class SegmentRun:
         self.queue = TaskQueue(reader)
         self.flying: dict[int, QueuedTask] = {}
         self.failed: set[int] = set()
+        #: Those of them that failed before, and that somebody has set aside.
+        self.aside: set[int] = set()
         #: Tasks of earlier runs that run again in their places.
         self.again: set[int] = set()
         self.done = 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import NamedTuple
+
+from pipelet.failurekinds import EXCEPTION, FRAME, is_users
 
 #: How many failures are told one by one; a run of 100,000 tasks may have as many.
 SHOWN_FAILURES = 20
@@ -20,14 +20,6 @@ _LONG_TEXT, _SHORT_TEXT, _LINE = 100_000, 4000, 2000
 _KEPT_TEXT = 10_000_000
 #: So much of a traceback is shown in a notebook.
 _SHOWN_TEXT = 10_000
-
-_FRAME = re.compile(r'^[ \t|]*File "(?P<file>.+)", line (?P<line>\d+)', re.MULTILINE)
-_EXCEPTION = re.compile(r"^(?P<name>[^\W\d][\w.]*)(?::|$)")
-_PLACES_OF_OTHERS = tuple(
-    os.path.join(path, "")
-    for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
-)
-_PLACE_OF_PIPELET = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
 class Failure(NamedTuple):
@@ -64,8 +56,8 @@ def kind_of(failure: Failure) -> Kind:
     if failure.task is None:
         return Kind(failure.segment, "its inputs could not be made", "")
     text = failure.traceback
-    frames = list(_FRAME.finditer(text))
-    users = [frame for frame in frames if _is_users(frame["file"])]
+    frames = list(FRAME.finditer(text))
+    users = [frame for frame in frames if is_users(frame["file"])]
     place = ""
     if frames:
         frame = (users or frames)[-1]
@@ -73,7 +65,7 @@ def kind_of(failure: Failure) -> Kind:
     after = text[frames[-1].end() :] if frames else ""
     # source lines and carets below a frame are indented: the first line that is not names the exception
     named = [line for line in after.splitlines()[1:] if line and not line[0].isspace()]
-    found = _EXCEPTION.match(named[0] if named else failure.error)
+    found = EXCEPTION.match(named[0] if named else failure.error)
     return Kind(failure.segment, found["name"] if found else "an error", place)
 
 
@@ -138,13 +130,6 @@ def _cut(text: str, length: int) -> str:
     return f"{text[:start]}\n[{len(text) - length} characters left out]\n{text[start - length :]}"
 
 
-def _is_users(path: str) -> bool:
-    if path.startswith("<"):
-        return False
-    inside = "site-packages" in path or "dist-packages" in path or path.startswith(_PLACES_OF_OTHERS)
-    return not inside and not path.startswith(_PLACE_OF_PIPELET)
-
-
 @dataclass(repr=False)
 class Summary:
     """What `w.run()` returns: how a run ended.
@@ -164,6 +149,8 @@ class Summary:
         For each segment its numbers, by status name.
     kinds : dict
         How many failures there were of each kind: segment, exception, and the user's line that raised it.
+    aside : int
+        How many of the failed tasks were not tried, since they are set aside.
 
     Its text (``print(summary)``) is made for people, and it shows itself as a table in a notebook.
     """
@@ -176,6 +163,7 @@ class Summary:
     failures: list[Failure] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     kinds: dict[Kind, int] = field(default_factory=dict)
+    aside: int = 0
 
     @property
     def ok(self) -> bool:
@@ -184,7 +172,7 @@ class Summary:
 
     def __repr__(self) -> str:
         waiting = f", {len(self.waiting)} waiting" if self.waiting else ""
-        numbers = f"{self.done} done, {self.reused} reused, {self.failed} failed{waiting}"
+        numbers = f"{self.done} done, {self.reused} reused, {_failed(self.failed, self.aside)}{waiting}"
         return f"<Summary: {numbers}, {duration(self.seconds)}>"
 
     def __str__(self) -> str:
@@ -194,7 +182,7 @@ class Summary:
     def headlines(self) -> list[str]:
         """Give the numbers, and which segments wait, a line each."""
         tasks = "task" if self.done == 1 else "tasks"
-        numbers = f"{self.done} {tasks} done, {self.reused} taken from disk, {self.failed} failed"
+        numbers = f"{self.done} {tasks} done, {self.reused} taken from disk, {_failed(self.failed, self.aside)}"
         lines = [f"{numbers}, in {duration(self.seconds)}"]
         if self.waiting:
             lines.append(f"waiting for what failed before: {', '.join(self.waiting)}")
@@ -211,7 +199,7 @@ class Summary:
                 shown.append(_Shown(kind, number, group[:share]))
             else:
                 kinds += 1
-        rest = max(self.failed, sum(numbers)) - sum(item.number for item in shown)
+        rest = max(self.failed - self.aside, sum(numbers)) - sum(item.number for item in shown)
         if not rest or not groups:
             return shown, ""
         return shown, f"and {rest} more" + (f", of {kinds} other kinds" if kinds > 1 else "")
@@ -249,6 +237,10 @@ class Summary:
         if rest:
             parts.append(f"<p>{rest}</p>")
         return "<div>" + "\n".join(parts) + "</div>"
+
+
+def _failed(number: int, aside: int) -> str:
+    return f"{number} failed, of which {aside} set aside" if aside else f"{number} failed"
 
 
 class _Shown(NamedTuple):

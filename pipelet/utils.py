@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Union
 
+from pipelet import marks
 from pipelet.check import Finding, Progress, Report, compare, mend
 from pipelet.core.text import without_surrogates
 from pipelet.errors import PrefixError, UnknownSegmentError
+from pipelet.marks import Marked
 from pipelet.rebuild import Rebuilt, rebuild
 from pipelet.replay import Replay
 from pipelet.replayed import Replayed
@@ -18,13 +20,17 @@ from pipelet.storage import PrefixLock, Tree
 
 __all__ = [
     "Finding",
+    "Marked",
     "Rebuilt",
     "Replayed",
     "Report",
     "check_prefix",
     "delete_instances",
     "rebuild_db_from_disk",
+    "release",
     "replay_task",
+    "run_again",
+    "set_aside",
     "tag_instances",
 ]
 
@@ -170,6 +176,95 @@ def tag_instances(prefix: _Path, keys: Iterable[str], tag: str | None, sqlfile: 
         for row in _chosen(writer.instances(), keys):
             tree.write_tag(row.path, word or None)
             writer.set_tag(row.id, word or None)
+
+
+def set_aside(
+    prefix: _Path, tasks: Iterable[int | str] | None, sqlfile: _Path | None = None, kind: str | None = None
+) -> Marked:
+    """Set failed tasks aside: no run tries them again until they are released. They still count as failed.
+
+    Parameters
+    ----------
+    prefix
+        The root of the data.
+    tasks
+        Numbers of tasks, and keys of segment instances, or beginnings of keys that no other instance has: they stand
+        for those of their tasks that the last run wanted and that failed. ``None`` stands for every instance.
+    sqlfile
+        The database; ``<prefix>/.sqlstatus`` if not given.
+    kind
+        Only those that failed in this way: the name of an exception, as in ``"ValueError"``, or the name of a group of
+        the web page's failures.
+
+    Returns
+    -------
+    Marked
+        How many were set aside, and how many of those named were passed, since they did not fail.
+
+    Raises
+    ------
+    PrefixError
+        There is no such directory.
+    PrefixLocked
+        A run holds the prefix.
+    MarkError
+        There is no such task.
+    UnknownSegmentError
+        No instance, or more than one, has such a key.
+    MissingDatabaseError
+        There is no database.
+    """
+    tree = _tree(prefix)
+    return marks.set_aside(tree, _sqlfile(tree, sqlfile), tasks, kind)
+
+
+def release(
+    prefix: _Path, tasks: Iterable[int | str] | None, sqlfile: _Path | None = None, kind: str | None = None
+) -> Marked:
+    """Take back what `set_aside` and `run_again` have said of tasks.
+
+    Parameters
+    ----------
+    prefix, tasks, sqlfile, kind
+        As for `set_aside`; with ``kind`` only failed tasks are released.
+
+    Returns
+    -------
+    Marked
+        How many were released.
+
+    Raises
+    ------
+    PrefixError, PrefixLocked, MarkError, UnknownSegmentError, MissingDatabaseError
+        As for `set_aside`.
+    """
+    tree = _tree(prefix)
+    return marks.release(tree, _sqlfile(tree, sqlfile), tasks, kind)
+
+
+def run_again(prefix: _Path, tasks: Iterable[int | str] | None, sqlfile: _Path | None = None) -> Marked:
+    """Let the next run that wants them run done tasks again, in their places. Nothing is lost before.
+
+    What follows from a task is run again only where its output is another then.
+
+    Parameters
+    ----------
+    prefix, tasks, sqlfile
+        As for `set_aside`; keys stand for the tasks that the last run wanted and that are done. Failed tasks, which run
+        again anyway, are released.
+
+    Returns
+    -------
+    Marked
+        How many will run again, and how many of those named were passed, since they have not ended or are superseded.
+
+    Raises
+    ------
+    PrefixError, PrefixLocked, MarkError, UnknownSegmentError, MissingDatabaseError
+        As for `set_aside`.
+    """
+    tree = _tree(prefix)
+    return marks.run_again(tree, _sqlfile(tree, sqlfile), tasks)
 
 
 def replay_task(

@@ -205,8 +205,11 @@ def page(overview: Overview, width: int, paint: Paint, now: float) -> list[str]:
     failed = overview.count(Status.FAILED)
     if failed:
         words = f"{failed} {'task' if failed == 1 else 'tasks'} failed"
+        aside = sum(item.aside for item in overview.segments)
+        if aside:
+            words += f", of which {aside} set aside"
         more = f"{words}; P.tasks(SEGMENT, 'failed') has the errors"
-        lines += ["", paint(more if len(more) <= width else words, _RED)]
+        lines += ["", paint(more if len(more) <= width else _cut(words, width), _RED)]
     return lines
 
 

@@ -27,6 +27,17 @@ class Status(enum.IntEnum):
         return self.name.lower()
 
 
+class Mark(enum.IntEnum):
+    """What somebody has asked of the next runs for a task; the numbers are what the database and the journals hold."""
+
+    #: Nothing.
+    NONE = 0
+    #: It failed, and is not to be tried again until it is released.
+    ASIDE = 1
+    #: It is done, and the next run runs it again.
+    AGAIN = 2
+
+
 #: The phantom parent's task id: what was pushed comes from no task.
 PHANTOM = 0
 

@@ -4,9 +4,11 @@ Everything that the decision rests on comes in as arguments. The rules, for one 
 
 * no record of it: it runs (`Action.NEW`);
 * its record failed, was cut short, or lost its data: it runs again in its place (`Action.RERUN`);
+* it failed and somebody has set it aside: it does not run (`Action.SKIP`);
 * it is done, but a parent task that it ran with has a newer version, or it looked at its parents and they are others
   now: it runs as a new version (`Action.REPLACE`), unless an older version had exactly the wanted parents, which then
   becomes current again (`Action.REVIVE`);
+* otherwise, if somebody has asked for it, it runs again in its place (`Action.RERUN`);
 * otherwise it is taken from disk (`Action.REUSE`), and its recorded parents follow (`Action.UPDATE`);
 * one that this run has begun already is left alone until it has ended (`Action.WAIT`), where its parents have changed.
 """
@@ -22,7 +24,7 @@ from typing import NamedTuple, Protocol
 from pipelet.core import lockstep
 from pipelet.core.inputs import Inputs, Listed
 from pipelet.core.lockstep import Lockstep, Moved, Stretch
-from pipelet.core.model import PHANTOM, Status, Wanted
+from pipelet.core.model import PHANTOM, Mark, Status, Wanted
 from pipelet.core.parents import Parents, encode_parents
 
 
@@ -51,6 +53,7 @@ class Reason(enum.Enum):
     FAILED = "failed before"
     INTERRUPTED = "did not end"
     MISSING = "data missing on disk"
+    ASKED = "asked for"
     SUPERSEDED = "a parent task has a newer version"
     PARENTS = "it looked at its parent tasks, and they are others now"
 
@@ -64,7 +67,7 @@ class Record(NamedTuple):
     present: bool  #: its data directory is on disk, or it has none
     parents: str  #: text of its parents (`pipelet.core.parents`)
     asked: Asked | None = None  #: what it looked at beyond its input
-    aside: bool = False  #: failed, and not to be tried again
+    mark: int = Mark.NONE  #: what somebody has asked for, a `pipelet.core.model.Mark`
     place: str | None = None  #: the name of its directory, as in the database
     text: str = ""  #: its input as part of that name
     hands: int = 0  #: `QUEUED_NOW` or `RUNNING_NOW` when this run has it in its hands
@@ -299,7 +302,7 @@ def _decide_piece(
                 action = Action.UPDATE if first.hands == QUEUED_NOW else Action.WAIT
                 decisions.append(Decision(index, action, first.id, 0, parents))
             continue
-        if first.current and first.status is done and first.present and first.asked is None:
+        if first.current and first.status is done and first.present and first.asked is None and not first.mark:
             change = (first.parents, parents)
             if first.parents == parents:
                 ids.append(first.id)
@@ -333,6 +336,8 @@ def _choose(index: int, item: Wanted, parents: str, versions: Sequence[Record], 
     current = next((record for record in versions if record.current), None)
     stale = None if current is None else stale_reason(current, item, parents, facts)
     if current is not None and stale is None and current.status is Status.DONE and current.present:
+        if current.mark == Mark.AGAIN:
+            return Decision(index, Action.RERUN, current.id, 0, parents, Reason.ASKED)
         action = Action.REUSE if current.parents == parents else Action.UPDATE
         return Decision(index, action, current.id, 0, parents)
     replaces = 0 if current is None else current.id
@@ -343,7 +348,7 @@ def _choose(index: int, item: Wanted, parents: str, versions: Sequence[Record], 
         return Decision(index, Action.NEW, 0, 0, parents, Reason.NEW)
     if current.status is Status.FAILED:
         # What it looked at may be what it failed for; nothing else can change its end.
-        if not current.aside and not (current.tried and stale is None):
+        if current.mark != Mark.ASIDE and not (current.tried and stale is None):
             return Decision(index, Action.RERUN, current.id, 0, parents, Reason.FAILED)
         reason = Reason.FAILED if current.parents == parents else Reason.PARENTS
         return Decision(index, Action.SKIP, current.id, 0, parents, reason)

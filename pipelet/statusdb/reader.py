@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pipelet.core.model import Status
+from pipelet.core.model import Mark, Status
 from pipelet.schema import migrate
 from pipelet.statusdb import statements as sql
 from pipelet.statusdb.columns import Columns
@@ -278,6 +278,15 @@ class Reader(Columns):
     def named_tasks(self, instance_id: int) -> list[tuple[int, str]]:
         """Return id and text of the tasks of an instance that have a directory of their own."""
         return [(task, text) for task, text in self._all(sql.SELECT_NAMED, instance_id)]
+
+    def marked(self, instance_id: int) -> dict[int, int]:
+        """Return the `pipelet.core.model.Mark` of each task of an instance that has one, superseded ones as well."""
+        return dict(self._all(sql.SELECT_MARKED, instance_id))
+
+    def count_marked(self, instance_id: int, mark: Mark) -> int:
+        """Count the tasks of an instance that the last run wanted and that have a mark."""
+        row = self._one(sql.COUNT_MARKED, instance_id, int(mark))
+        return int(row[0]) if row is not None else 0
 
     def places(self, instance_id: int) -> Iterator[str]:
         """Go through the places of the tasks that the last run wanted and that have one."""

@@ -35,7 +35,7 @@ class TaskRow(NamedTuple):
     host: str | None
     pid: int | None
     error: str | None
-    aside: int  #: 1: failed, and not to be tried again
+    aside: int  #: what somebody has asked for: a `pipelet.core.model.Mark`
 
 
 class QueuedTask(NamedTuple):

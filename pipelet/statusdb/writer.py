@@ -309,7 +309,7 @@ class Writer(Reader):
             Whose journal it is.
         events
             ``["task", <fields of TaskRow but instance>, params]``, ``["parents", id, text]``, ``["asked", id, text]``,
-            ``["current", id, 0|1|2]``, ``["aside", id, 0|1]``, ``["place", id, place]``, ``["delete", id]``,
+            ``["current", id, 0|1|2]``, ``["aside", id, 0|1|2]``, ``["place", id, place]``, ``["delete", id]``,
             ``["whole", id]``, ``["wanted", packed]``, ``["waiting", reason]``, ``["task_set", digest, ids]``,
             ``["follow", parents, first id, last id, ...]``; the parameters of a task are ``[name, value, text,
             exposed]`` each.

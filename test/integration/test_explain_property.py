@@ -31,6 +31,7 @@ from pipelet.records import Task
 from pipelet.statusdb import Reader, has_database, pack_ids, unpack_ids
 from pipelet.storage import Tree
 from pipelet.summary import Summary
+from pipelet.utils import release, run_again, set_aside
 
 SEGMENT = """\
 {directive}
@@ -161,6 +162,7 @@ class World:
             self.push, self.push, self.push, self.change_code, self.change_comment, self.remove_directory,
             self.remove_directory, self.fail, self.heal, self.delete_database, self.cut_journal, self.tear_journal,
             self.set_statuses, self.crash, self.keep_database, self.old_database, self.remove_instance,
+            self.mark, self.mark,
         ]
         for _ in range(self.chance.randint(1, 2)):
             edit = self.chance.choice(edits)
@@ -257,6 +259,19 @@ class World:
             # A run that begins a task takes away the word that there is nothing to do.
             connection.execute("UPDATE settled SET mark = NULL")
         self.story.append(f"tasks {chosen} did not end")
+
+    def mark(self) -> None:
+        """Somebody sets tasks aside, releases them, or wants them to run again."""
+        if not (self.project.prefix / ".sqlstatus").exists():
+            return
+        with Reader.open(self.project.prefix / ".sqlstatus") as reader:
+            ids = [task for row in reader.instances() for task in reader.all_ids(row.id)]
+            keys = [row.key for row in reader.instances()]
+        chosen: list[int | str] = [*self.chance.sample(ids, min(len(ids), self.chance.randint(0, 4)))]
+        if self.chance.random() < 0.3:
+            chosen.append(self.chance.choice(keys))
+        verb = self.chance.choice([set_aside, set_aside, release, run_again, run_again])
+        self.story.append(f"{verb.__name__} {chosen}: {verb(self.project.prefix, chosen)}")
 
     def keep_database(self) -> None:
         database = self.project.prefix / ".sqlstatus"

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipelet import schema
+from pipelet.core.model import Mark
 from pipelet.errors import DatabaseError, MissingDatabaseError, NewerDatabaseError
-from pipelet.statusdb import Reader, Writer
+from pipelet.statusdb import Reader, Writer, statements
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,16 +71,38 @@ def test_the_tables_of_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with Writer.open(path) as writer:
         assert not writer.created
         assert writer.settled(1) == (0, None)
+    assert state(path)[1] == NOW
+    assert set(state(path)[2]) == before | {"settled", "task_marked"}
+
+
+def test_version_3_finds_the_marked_tasks_of_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old"
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+    fields = (b"d" * 16, 3, 1, None, "x", None, None, None, None, "[]", None, None, None, None, None, "Boom")
+    with Writer.open(path) as writer:
+        writer.apply(1, [["task", 1, *fields, 1, []], ["task", 2, *fields, 0, []]])
     assert state(path)[1] == 2
-    assert set(state(path)[2]) == before | {"settled"}
+    monkeypatch.undo()
+    with Reader.open(path) as reader:
+        assert reader.marked(1) == {1: Mark.ASIDE}
+    assert state(path)[1] == 2
+    with Writer.open(path) as writer:
+        assert writer.marked(1) == {1: Mark.ASIDE}
+        assert (writer.count_marked(1, Mark.ASIDE), writer.count_marked(1, Mark.AGAIN)) == (1, 0)
+        for statement in (statements.SELECT_MARKED, statements.COUNT_MARKED):
+            arguments = (1, 1)[: statement.count("?")]
+            plan = writer._connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments).fetchall()
+            assert "INDEX task_marked" in str(plan)
+    assert state(path)[1] == 3
 
 
-def test_the_tables_of_version_2(sqlfile: Path) -> None:
+def test_the_tables_of_version_3(sqlfile: Path) -> None:
     application, version, names, _ = state(sqlfile)
-    assert (application, version) == (schema.APPLICATION_ID, 2)
+    assert (application, version) == (schema.APPLICATION_ID, 3)
     tables = TABLES | {"settled"}
     assert {name for name in names if not name.startswith("sqlite_autoindex")} == tables | {
         "task_instance",
+        "task_marked",
         "task_troubled",
     }
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipelet.core import lockstep, plan
 from pipelet.core.inputs import Listed
 from pipelet.core.lockstep import Standing
-from pipelet.core.model import PHANTOM, Element, Status, Wanted
+from pipelet.core.model import PHANTOM, Element, Mark, Status, Wanted
 from pipelet.core.parents import Parents, decode_parents, encode_parents
 from pipelet.core.plan import Action, Asked, Decision, Facts, Reason, Record, SegmentPlan, decide_in_pieces
 
@@ -42,7 +42,7 @@ class Known:
     def standing(self, task: int) -> tuple[bytes, Record] | None:
         for digest, versions in self.records.items():
             (first, *others) = versions
-            if first.id == task and not others and not first.hands and first.asked is None:
+            if first.id == task and not others and not (first.hands or first.asked or first.mark):
                 good = first.current and first.status is Status.DONE and first.present
                 return (digest, first) if good else None
         return None
@@ -87,7 +87,7 @@ def versions(draw: st.DrawFn, number: int, text: str, odd: bool) -> list[Record]
         current=draw(st.booleans()),
         present=draw(st.booleans()),
         asked=draw(st.none() | st.just(Asked(("a",)))),
-        aside=draw(st.booleans()),
+        mark=draw(st.sampled_from(Mark)),
         hands=draw(st.sampled_from([0, 0, 1, 2])),
     )
     second = Record(10 * number + 2, Status.DONE, False, True, draw(TEXTS))

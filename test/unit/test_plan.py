@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelet.core.model import PHANTOM, Element, Group, Status, Wanted
+from pipelet.core.model import PHANTOM, Element, Group, Mark, Status, Wanted
 from pipelet.core.parents import INLINE_IDS, Parents, decode_parents, encode_parents, task_set_name
 from pipelet.core.plan import Action, Asked, Decision, Facts, Reason, Record, SegmentPlan, decide, stale_reason
 
@@ -91,11 +91,16 @@ def test_a_done_one_with_the_same_parents_is_reused():
     [
         ({"status": FAILED}, Action.RERUN, Reason.FAILED),
         ({"status": FAILED, "present": False}, Action.RERUN, Reason.FAILED),
-        ({"status": FAILED, "aside": True}, Action.SKIP, Reason.FAILED),
+        ({"status": FAILED, "mark": Mark.ASIDE}, Action.SKIP, Reason.FAILED),
         ({"status": QUEUED}, Action.RERUN, Reason.INTERRUPTED),
         ({"status": RUNNING}, Action.RERUN, Reason.INTERRUPTED),
         ({"present": False}, Action.RERUN, Reason.MISSING),
-        ({"present": False, "aside": True}, Action.RERUN, Reason.MISSING),
+        ({"present": False, "mark": Mark.ASIDE}, Action.RERUN, Reason.MISSING),
+        ({"present": False, "mark": Mark.AGAIN}, Action.RERUN, Reason.MISSING),
+        ({"mark": Mark.AGAIN}, Action.RERUN, Reason.ASKED),
+        ({"mark": Mark.AGAIN, "asked": Asked(("b",))}, Action.RERUN, Reason.ASKED),
+        ({"status": FAILED, "mark": Mark.AGAIN}, Action.RERUN, Reason.FAILED),
+        ({"status": QUEUED, "mark": Mark.AGAIN}, Action.RERUN, Reason.INTERRUPTED),
     ],
 )
 def test_what_did_not_end_well_or_lost_its_data_runs_in_its_place(fields, action, reason):
@@ -244,6 +249,18 @@ def test_a_current_version_that_will_do_is_never_exchanged():
     assert reused(of_class([1]), facts(record(9, [1]), record(7, [1], current=False))) == 9
 
 
+def test_what_was_asked_for_runs_in_its_place_unless_a_newer_version_is_due_anyway():
+    asked = record(9, [1], mark=Mark.AGAIN)
+    older = record(7, [1], current=False)
+    assert decided(ordinary([1]), facts(asked, older)).task == 9
+    assert decided(ordinary([1, 2]), facts(asked)).reason is Reason.ASKED
+    replaced = decided(ordinary([2]), facts(asked, superseded=[1]))
+    assert (replaced.action, replaced.replaces) == (Action.REPLACE, 9)
+    assert decided(ordinary([1]), facts(asked, growing=True)).certain
+    looked = asked._replace(asked=Asked(("a",)))
+    assert not decided(ordinary([1]), facts(looked, growing=True)).certain
+
+
 # ---- whole plans
 
 
@@ -253,7 +270,7 @@ def test_a_plan_counts_and_names_its_task_sets():
         b"done": [record(1, [1])],
         b"update": [record(2, [1])],
         b"failed": [record(3, [1], status=FAILED)],
-        b"aside": [record(4, [1], status=FAILED, aside=True)],
+        b"aside": [record(4, [1], status=FAILED, mark=Mark.ASIDE)],
     }
     wanted = [
         ordinary([1], digest=b"done"),
@@ -407,7 +424,7 @@ versions_strategy = st.lists(
         st.booleans(),
         st.frozensets(st.integers(1, 4), min_size=1).map(lambda found: tuple(sorted(found))),
         st.sampled_from([None, Asked(("a",)), Asked(everything=(("z", task_set_name([1])),))]),
-        st.booleans(),
+        st.sampled_from(Mark),
     ),
     max_size=4,
 )
@@ -423,8 +440,8 @@ versions_strategy = st.lists(
 )
 def test_every_wanted_task_has_one_sound_decision(drawn, first_is_current, make, parents, superseded, seen):
     records = [
-        record(number, ids, status=status, present=present, asked=asked, aside=aside, current=False)
-        for number, (status, present, ids, asked, aside) in enumerate(drawn, start=11)
+        record(number, ids, status=status, present=present, asked=asked, mark=mark, current=False)
+        for number, (status, present, ids, asked, mark) in enumerate(drawn, start=11)
     ]
     if records and first_is_current:
         records[0] = records[0]._replace(current=True)
@@ -452,10 +469,12 @@ def test_every_wanted_task_has_one_sound_decision(drawn, first_is_current, make,
             assert not (kept.asked and kept.asked.parents)
             assert not (before - set(parents)) & superseded
         assert kept.current == (action is not Action.REVIVE)
+        assert not kept.current or kept.mark is not Mark.AGAIN
     if action in (Action.RERUN, Action.SKIP):
         assert by_id[task] is current
-        assert (current.status, current.present) != (DONE, True)
-        assert (action is Action.SKIP) == (current.status is FAILED and current.aside)
+        assert (current.status, current.present) != (DONE, True) or current.mark is Mark.AGAIN
+        assert (action is Action.SKIP) == (current.status is FAILED and current.mark is Mark.ASIDE)
+        assert (decision.reason is Reason.ASKED) == (current.status is DONE and current.present)
     if action is Action.REPLACE:
         assert (decision.replaces, task) == (11, 0)
         assert current.status is DONE
