@@ -29,6 +29,8 @@
     ├── StorageError                 the tree on disk
     │   ├── PrefixError              the prefix can't be made or written
     │   ├── PrefixLocked             another run holds the prefix
+    │   ├── MissingProductError      a task has no such file
+    │   ├── RefusedProductError      a path or a link leads out, or is no file
     │   └── JournalError             a journal is damaged beyond its end
     ├── DatabaseError                the status database
     │   ├── MissingDatabaseError     there is no file, or an empty one
@@ -191,6 +193,14 @@ class PrefixError(StorageError):
 
 class PrefixLocked(StorageError):
     """Another run holds the prefix."""
+
+
+class MissingProductError(StorageError):
+    """A task has no such file."""
+
+
+class RefusedProductError(StorageError):
+    """A path or a link leads out of the prefix, or to something that is no file."""
 
 
 class JournalError(StorageError):
