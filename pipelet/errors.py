@@ -40,6 +40,7 @@
     ├── AccountError                 users and their levels
     ├── MarkError                    a task can't be set aside, or run again
     ├── ReplayError                  a task can't be run again as it ran
+    ├── WebError                     the server of the web pages, or the list of what it shows
     └── LauncherError                a run can't be started
         └── MissingPackageError      an optional package is not installed
 
@@ -237,6 +238,10 @@ class MarkError(PipeletError):
 
 class ReplayError(PipeletError):
     """A task can't be run again as it ran."""
+
+
+class WebError(PipeletError):
+    """The server of the web pages can't be started or stopped, or the list of what it shows can't be used."""
 
 
 class LauncherError(PipeletError):
