@@ -131,22 +131,56 @@ def check_password(sqlfile: str | os.PathLike[str], name: str, password: str) ->
     MissingPackageError
         The package ``argon2-cffi`` is not installed.
     """
-    hasher = _hasher()
-    from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
-
+    _hasher()
     with Reader.open(sqlfile) as reader:
         found = reader.user(_composed(name)) if _can_be_stored(name) else None
     stored, level = found or (NOBODY, 0)
     try:
-        hasher.verify(stored, _encoded(password))
-    except VerifyMismatchError:
-        return None
-    except (InvalidHashError, VerificationError) as error:
+        right = verify(stored, password)
+    except AccountError as error:
         raise AccountError(
             f"the stored password of {name!r} can't be read ({error}): set it anew with"
             f" `pipeutils -a {name} -l {level} SQLFILE`"
         ) from error
-    return level if found else None
+    return level if found and right else None
+
+
+def verify(stored: str, password: str) -> bool:
+    """Compare a password with a stored hash, which takes a good part of a second.
+
+    Parameters
+    ----------
+    stored
+        The hash.
+    password
+        What somebody typed.
+
+    Returns
+    -------
+    bool
+        Whether it is the right one.
+
+    Raises
+    ------
+    AccountError
+        The hash can't be read.
+    MissingPackageError
+        The package ``argon2-cffi`` is not installed.
+    """
+    hasher = _hasher()
+    from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+    try:
+        return hasher.verify(stored, _encoded(password))
+    except VerifyMismatchError:
+        return False
+    except (InvalidHashError, VerificationError) as error:
+        raise AccountError(str(error) or "no hash of argon2") from error
+
+
+def typed_name(name: str) -> str:
+    """Give a user's name in the form in which names are stored."""
+    return _composed(name)
 
 
 def users(sqlfile: str | os.PathLike[str]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from pipelet.web.settings import Settings, is_loopback
 
@@ -46,7 +47,11 @@ class Outside:
             return [_WRONG_HOST.encode()]
         self._believe(environ)
         self._place(environ)
-        return self._application(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            return start_response(status, [_relative(*header) for header in headers], *rest)
+
+        return self._application(environ, start)
 
     def _is_for_us(self, host: str) -> bool:
         # A name of somebody else's that leads here would make our pages part of their site in the eyes of a browser.
@@ -78,6 +83,14 @@ class Outside:
         environ["SCRIPT_NAME"] = base
         if base and (path == base or path.startswith(base + "/")):
             environ["PATH_INFO"] = path[len(base) :]
+
+
+def _relative(name: str, value: str) -> tuple[str, str]:
+    """Leave the host out of where somebody is sent: the browser knows it, and behind a proxy nobody else does."""
+    if name.lower() != "location":
+        return name, value
+    parts = urlsplit(value)
+    return name, urlunsplit(("", "", "/" + parts.path.lstrip("/"), parts.query, parts.fragment))
 
 
 def _names(settings: Settings) -> frozenset[str] | None:

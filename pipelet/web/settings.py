@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import os
@@ -95,6 +96,22 @@ class Settings:
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return is_loopback(self.host)
+
+    @property
+    def cookie(self) -> str:
+        """The name of the session's cookie.
+
+        A browser sends the cookies of a host to all its ports, and through tunnels many servers are ``localhost``: so
+        each server has its own name. With the prefix nobody can set it over a connection without TLS.
+        """
+        text = "\0".join((socket.gethostname(), str(os.getuid()), self.state, str(self.port)))
+        name = f"pipelet-{hashlib.blake2b(os.fsencode(text), digest_size=4).hexdigest()}"
+        return name if not self.is_secure else f"__Secure-{name}" if self.base_path else f"__Host-{name}"
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether visitors sit at this machine, and may be told of its files."""
+        return self.is_loopback and not self.proxy and not self.base_path
 
     def url(self, port: int = 0) -> str:
         """Give the address to open in a browser.

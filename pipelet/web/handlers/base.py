@@ -294,8 +294,8 @@ def take_notices() -> list[tuple[str, str]]:
 
 
 def cookie_name(settings: Settings) -> str:
-    """The name of the cookie: with the port, since cookies of one host are shared by all its ports."""
-    return f"pipelet-{settings.port}"
+    """The name of the session's cookie."""
+    return settings.cookie
 
 
 def cookie_value(settings: Settings) -> str | None:

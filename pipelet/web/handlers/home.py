@@ -11,7 +11,7 @@ class Home(Pages):
     @route
     def index(self) -> Body:
         """List the pipelines that this visitor may see."""
-        session = current_session(self.services)
-        if session is None:
+        pipelines = self.services.gate.granted(current_session(self.services))
+        if not pipelines:
             raise redirect(self.services.url("login"))
-        return self.services.render("home.html", pipelines=self.services.gate.granted(session))
+        return self.services.render("home.html", pipelines=pipelines)
