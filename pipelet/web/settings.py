@@ -52,10 +52,11 @@ def make_private(directory: str) -> None:
     try:
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         os.mkdir(directory, 0o700)
-    except FileExistsError:
-        if not os.path.isdir(directory):
-            raise WebError(f"{directory} should be a directory, and is a file: move it away") from None
     except OSError as error:
+        if os.path.isdir(directory):
+            return
+        if os.path.lexists(directory):
+            raise WebError(f"{directory} should be a directory, and is a file: move it away") from None
         raise WebError(f"can't make the directory {directory}: {error.strerror or error}") from error
 
 

@@ -88,7 +88,8 @@ class Throttle:
                 wait = max(wait, of_account.wait(now))
             if wait > 0:
                 raise TooSoon(wait)
-            of_account.addresses.setdefault(where)
+            if len(of_account.addresses) < ADDRESSES:
+                of_account.addresses.setdefault(where)
             for records, key, record in (self._accounts, who, of_account), (self._addresses, where, of_address):
                 record.failures += 1
                 record.last = now
