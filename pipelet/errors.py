@@ -39,6 +39,7 @@
     │   └── NewerDatabaseError       made by a newer version
     ├── AccountError                 users and their levels
     ├── MarkError                    a task can't be set aside, or run again
+    ├── ViewError                    a product can't be shown as what it claims to be
     ├── ReplayError                  a task can't be run again as it ran
     ├── WebError                     the server of the web pages, or the list of what it shows
     └── LauncherError                a run can't be started
@@ -242,6 +243,10 @@ class ReplayError(PipeletError):
 
 class WebError(PipeletError):
     """The server of the web pages can't be started or stopped, or the list of what it shows can't be used."""
+
+
+class ViewError(PipeletError):
+    """A product can't be shown as what it claims to be."""
 
 
 class LauncherError(PipeletError):

@@ -1,0 +1,113 @@
+"""The process that looks at one hostile file, which is its standard input. Run by its path, with a request in JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+from typing import Any, BinaryIO
+
+#: Each job: the module that does it. It has a function ``answer(file, options)`` that gives bytes, or something for
+#: JSON.
+JOBS = {
+    "array": "arrays",
+    "archive": "archives",
+    "code": "highlight",
+    "fits": "fitsfile",
+    "json": "jsontree",
+    "picture": "pictures",
+    "pickle": "pickled",
+    "values": "pickled",
+}
+#: Handles that libraries need while they are loaded.
+_HANDLES = 64
+
+
+def limit(seconds: float, memory: int, size: int) -> None:
+    """Give up for good what is not needed.
+
+    Parameters
+    ----------
+    seconds
+        Of work.
+    memory
+        In bytes.
+    size
+        Of the file: it may be mapped.
+    """
+    whole = max(int(seconds), 1)
+    wanted = {
+        "RLIMIT_CPU": whole,
+        "RLIMIT_DATA": memory,
+        "RLIMIT_AS": memory + size,
+        "RLIMIT_FSIZE": 0,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": _HANDLES,
+    }
+    for name, value in wanted.items():
+        kind = getattr(resource, name, None)
+        if kind is None:
+            continue
+        hard = resource.getrlimit(kind)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        # Some systems know a limit and refuse to set it.
+        try:
+            resource.setrlimit(kind, (bound, bound))
+        except (ValueError, OSError):
+            if name in ("RLIMIT_CPU", "RLIMIT_FSIZE"):
+                raise
+
+
+def start_nothing() -> None:
+    """Forbid new processes, once all libraries are there."""
+    if hasattr(resource, "RLIMIT_NPROC"):
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def main(request: dict[str, Any]) -> int:
+    """Do the job; 0 and the answer, or 3 and the reason."""
+    limit(request["seconds"], request["memory"], os.fstat(0).st_size)
+    sys.path[:] = request["path"]
+    module = importlib.import_module(f"pipelet.web.viewers.{JOBS[request['job']]}")
+    errors = importlib.import_module("pipelet.errors")
+    # What libraries print is no answer.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        return _answer(out, module, errors, request)
+    finally:
+        out.flush()
+
+
+def _answer(out: BinaryIO, module: Any, errors: Any, request: dict[str, Any]) -> int:
+    try:
+        module.prepare()
+        start_nothing()
+        with os.fdopen(0, "rb", closefd=False) as file:
+            answer = module.answer(file, {"job": request["job"], **request["options"]})
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    except errors.ViewError as error:
+        out.write(str(error).encode("utf-8", "backslashreplace"))
+        return 3
+    except MemoryError:
+        out.write(b"it takes too much memory to show")
+        return 3
+    except RecursionError:
+        out.write(b"it is nested too deeply to show")
+        return 3
+    except Exception as error:
+        # Whatever a library says of a damaged file, it is no fault of ours.
+        words = " ".join(str(error).split())[:300] or type(error).__name__
+        out.write(f"it can't be read as what it claims to be: {words}".encode("utf-8", "replace"))
+        return 3
+    out.write(data)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(json.loads(sys.argv[1]))
+    sys.stdout.flush()
+    # No farewells of libraries.
+    os._exit(code)
