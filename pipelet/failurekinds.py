@@ -96,6 +96,15 @@ def kind_of_error(text: str | None) -> FailureKind:
     return FailureKind(named, _relative(found["file"], script), int(found["line"]), found["function"] or "")
 
 
+def message_of(text: str) -> str:
+    """What an error says: the first line of the words of its exception, without its name."""
+    last = _CHAIN.split(text)[-1]
+    frames = list(FRAME.finditer(last))
+    line = _exception_line(last[frames[-1].end() :].partition("\n")[2] if frames else last)
+    named = EXCEPTION.match(line)
+    return line[named.end() :].strip() if named else line
+
+
 class Kinds:
     """Tells of which kind errors are; thousands that differ only in what the exception says are read once."""
 
@@ -118,8 +127,7 @@ class Kinds:
 
 def _exception(text: str) -> str:
     """The name of the exception in what stands behind the last frame."""
-    # source lines and carets below a frame are indented: the first line that is not names the exception
-    line = next((line for line in text.splitlines() if line and not line[0].isspace()), "")
+    line = _exception_line(text)
     found = EXCEPTION.match(line)
     if found is None:
         return "an error"
@@ -129,6 +137,11 @@ def _exception(text: str) -> str:
     # Whoever is killed dies in many ways.
     signal = _SIGNAL.search(line) if name == f"{_OURS}WorkerDied" else None
     return name.removeprefix(_OURS) + (f" ({signal[0]})" if signal else "")
+
+
+def _exception_line(text: str) -> str:
+    # source lines and carets below a frame are indented: the first line that is not names the exception
+    return next((line for line in text.splitlines() if line and not line[0].isspace()), "")
 
 
 def _relative(path: str, script: str) -> str:

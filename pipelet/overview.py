@@ -83,19 +83,13 @@ def look(sqlfile: str) -> Overview:
         rows = reader.instances()
         tree = _tree_of(sqlfile, rows)
         holder = None
-        chosen: list[InstanceRow] = []
         if tree is not None:
             # Nothing is said where the lock can't be read.
             try:
                 holder = PrefixLock(tree.lock_path).holder()
             except StorageError:
                 tree = None
-        if tree is not None:
-            by_key = {row.key: row for row in rows}
-            chosen = [by_key[key] for key in read_last_run(tree).values() if key in by_key]
-        last_run = bool(chosen)
-        if not last_run:
-            chosen = _newest(rows)
+        chosen, last_run = current_versions(tree, rows)
         tally = reader.tally([row.id for row in chosen])
         states = [_state(reader, row, tally[row.id]) for row in chosen]
         tasks = [
@@ -105,6 +99,27 @@ def look(sqlfile: str) -> Overview:
             for task in running(reader, row.id, _RUNNING)
         ]
     return Overview(states, tasks, last_run, tree.prefix if tree is not None else None, holder)
+
+
+def current_versions(tree: Tree | None, rows: Sequence[InstanceRow]) -> tuple[list[InstanceRow], bool]:
+    """Choose the version of each segment that matters now, parents first.
+
+    Parameters
+    ----------
+    tree
+        The prefix, where it is known.
+    rows
+        All instances.
+
+    Returns
+    -------
+    tuple
+        Those that the last run was about, and true; where that is not known, the newest ones, and false.
+    """
+    by_key = {row.key: row for row in rows}
+    keys = [] if tree is None else list(read_last_run(tree).values())
+    chosen = [by_key[key] for key in keys if key in by_key]
+    return (chosen, True) if chosen else (_newest(rows), False)
 
 
 def _state(reader: Reader, row: InstanceRow, counts: dict[Status, int]) -> SegmentState:

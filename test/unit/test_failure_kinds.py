@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipelet
-from pipelet.failurekinds import FailureKind, Kinds, kind_of_error
+from pipelet.failurekinds import FailureKind, Kinds, kind_of_error, message_of
 
 ENGINE = pipelet.__file__.replace("__init__.py", "environment/full.py")
 LIBRARY = "/usr/lib/python3.12/json/decoder.py"
@@ -67,6 +67,14 @@ def test_a_kind_is_called_by_its_id_or_its_exception() -> None:
     assert kind.id == kind._replace().id
     assert (kind.place, kind_of_error("").place) == ("melt.py, line 7", "")
     assert kind_of_error(KINDS["in a function"][0]).place == "lib/cut.py, line 3, in cut"
+
+
+def test_the_message_of_an_error() -> None:
+    said = {"plain": "no", "without words": "", "in a library": "x", "a death": "the process that ran this task was"}
+    for name, words in said.items():
+        assert message_of(KINDS[name][0]).startswith(words)
+    assert message_of(KINDS["a cause that has the frames"][0]) == "the segment called sys.exit(3)"
+    assert (message_of(""), message_of("what is this?")) == ("", "what is this?")
 
 
 def test_kinds_that_are_remembered_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
