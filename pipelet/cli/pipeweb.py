@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelet.cli import complain, run
+from pipelet.errors import PipeletError
 
 if TYPE_CHECKING:
     from pipelet.web.pidfile import Note
@@ -181,7 +182,12 @@ def _advise(config: str) -> None:
     from pipelet.web import control
     from pipelet.web.tracked import Registry
 
-    found = control.look(Registry(config))
+    try:
+        found = control.look(Registry(config))
+    except PipeletError as error:
+        # The server runs all the same, and shows the pipelines once the list is mended.
+        print(f"{PROGRAM}: warning: {error}", file=sys.stderr)
+        return
     if not found:
         print(f"It shows nothing yet: {PROGRAM} track NAME SQLFILE")
     for one in found:
