@@ -18,7 +18,7 @@ CORE_COVERAGE_FLOOR := 95
 METADATA := pyproject.toml setup.py pipelet/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs pytest bench bench-peers torture programs clean
+.PHONY: help demo test lint docs pytest bench bench-peers bench-web torture programs clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the example in examples/fft"
@@ -28,6 +28,7 @@ help:
 	@echo "make pytest  the tests alone; PYTEST_OPTIONS='test/unit -k dot' chooses some"
 	@echo "make bench   what the engine costs, beside a floor and other engines; SIZES='1000 10000 50000' chooses sizes"
 	@echo "make bench-peers  the other engines at all sizes as well, which takes about half an hour"
+	@echo "make bench-web  how quickly the web pages open with up to 1,000,000 tasks; SIZES='1000 100000' chooses"
 	@echo "make torture  pipelines that are killed, suspended and starved; ROUNDS=100, MINUTES=10, SEED=4711 choose"
 	@echo "make clean   remove all that was built, also $(VENV); results of pipelines stay"
 	@echo "make PYTHON=/path/to/python3 WORD takes another Python; it counts when $(VENV) is made"
@@ -74,6 +75,9 @@ bench: $(VENV)/.bench
 
 bench-peers: $(VENV)/.bench
 	@$(BIN)/python benchmarks/overhead.py $(or $(SIZES),200 1000 10000) --peers all
+
+bench-web: $(VENV)/.engine
+	@$(BIN)/python benchmarks/web.py $(SIZES)
 
 torture: $(VENV)/.test
 	@echo "==> Torture: pipelines with all that can go wrong, compared with what undisturbed ones give"

@@ -108,12 +108,12 @@ def make(directory: str | os.PathLike[str], tasks: int, seed: int = 4711) -> Mad
     directory
         The prefix; empty or missing.
     tasks
-        How many there are, 400 or more.
+        How many there are, 600 or more.
     seed
         Decides everything.
     """
-    if tasks < 400:
-        raise ValueError(f"{tasks} tasks are too few for {VERSIONS * len(PARENTS)} versions; take 400 or more")
+    if tasks < 600:
+        raise ValueError(f"{tasks} tasks are too few for {VERSIONS * len(PARENTS)} versions; take 600 or more")
     return _Maker(Path(directory).resolve(), tasks, seed).make()
 
 

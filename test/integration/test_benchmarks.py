@@ -20,7 +20,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 #: What the scripts import from their own directory.
-OWN = ("floor", "makespan", "measuring", "overhead", "peers", "plots", "reporting")
+OWN = ("floor", "makespan", "measuring", "overhead", "peers", "plots", "reporting", "webdata")
 
 
 def run(script: str, *arguments: object, status: int = 0) -> str:
@@ -337,3 +337,40 @@ def test_all_together_end_in_one_table_of_goals(tmp_path: Path) -> None:
     assert "All goals, at the largest size measured" in printed
     assert {path.stem for path in tmp_path.glob("*.json")} == {"expansion", "overhead", "goals"}
     assert "there is no 'overheat'" in run("bench.py", "--only", "overheat", status=2)
+
+
+# --- the web pages ---------------------------------------------------------------------------------------------------
+
+
+def test_made_records_are_many_and_the_same_for_a_seed(tmp_path: Path, load: Any) -> None:
+    webdata = load("webdata")
+    made = webdata.make(tmp_path / "a", 1000, seed=1)
+    again = webdata.make(tmp_path / "b", 1000, seed=1)
+    assert again[2:] == made[2:]
+    query = "SELECT id, instance, status, current, digest, place, parents, begun, ended, host, error FROM task"
+    with sqlite3.connect(made.sqlfile) as one, sqlite3.connect(again.sqlfile) as other:
+        rows = one.execute(query).fetchall()
+        assert rows == other.execute(query).fetchall()
+        counted = {(at, status): n for at, status, n in one.execute("SELECT * FROM tally")}
+        half = one.execute("SELECT id FROM instance WHERE key = ?", (made.dominant,)).fetchone()[0]
+    assert len(rows) == 1000
+    assert sum(row[1] == half for row in rows) == 500
+    tally: dict[tuple[int, int], int] = {}
+    for _, instance, status, current, *_ in rows:
+        if current == 1:
+            tally[instance, status] = tally.get((instance, status), 0) + 1
+    assert tally == counted
+    with pytest.raises(ValueError, match="600 or more"):
+        webdata.make(tmp_path / "c", 10)
+
+
+def test_pages_are_measured_alone_and_beside_a_run(tmp_path: Path) -> None:
+    options = ["--pages", "home;index", "--requests", 4, "--repeats", 1, "--run", 5, "--results", tmp_path / "results"]
+    run("web.py", 600, "--keep", tmp_path, *options)
+    content = results(tmp_path / "results", "web")["content"]
+    (pages,) = content["pages"]
+    assert pages["tasks"] == 600
+    assert set(pages["reached"]["home"]) == {"1", "20", "1, run", "20, run"}
+    assert all(way["number"] == 4 and way["bytes"] > 500 for way in pages["reached"]["home"].values())
+    assert set(content["runs"]) == {"waits", "computes"}
+    assert "there is no 'hom'" in run("web.py", "--pages", "hom", status=2)
