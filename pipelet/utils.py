@@ -9,14 +9,14 @@ from typing import Union
 
 from pipelet import marks
 from pipelet.check import Finding, Progress, Report, compare, mend
-from pipelet.core.text import without_surrogates
-from pipelet.errors import PrefixError, UnknownSegmentError
+from pipelet.errors import PrefixError
 from pipelet.marks import Marked
 from pipelet.rebuild import Rebuilt, rebuild
 from pipelet.replay import Replay
 from pipelet.replayed import Replayed
-from pipelet.statusdb import InstanceRow, Writer
+from pipelet.statusdb import Writer
 from pipelet.storage import PrefixLock, Tree
+from pipelet.tags import chosen, put_tag
 
 __all__ = [
     "Finding",
@@ -138,7 +138,7 @@ def delete_instances(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None =
     """
     with _held(prefix) as tree, contextlib.closing(Writer.open(_sqlfile(tree, sqlfile), create=False)) as writer:
         rows = writer.instances()
-        doomed = {row.id for row in _chosen(rows, keys)}
+        doomed = {row.id for row in chosen(rows, keys)}
         while more := {row.id for row in rows if row.id not in doomed and doomed.intersection(row.parents)}:
             doomed |= more
         # Children, which are younger, first: a deletion that is cut short leaves no instance without its parents.
@@ -171,11 +171,7 @@ def tag_instances(prefix: _Path, keys: Iterable[str], tag: str | None, sqlfile: 
         No instance, or more than one, has such a key.
     """
     tree = _tree(prefix)
-    word = without_surrogates(tag).strip() if tag else None
-    with contextlib.closing(Writer.open(_sqlfile(tree, sqlfile), "keep", create=False)) as writer:
-        for row in _chosen(writer.instances(), keys):
-            tree.write_tag(row.path, word or None)
-            writer.set_tag(row.id, word or None)
+    put_tag(tree, _sqlfile(tree, sqlfile), keys, tag)
 
 
 def set_aside(
@@ -306,17 +302,6 @@ def replay_task(
     """
     places = [None if path is None else os.fspath(path) for path in (directory, code_dir, prefix)]
     return Replay(os.fspath(sqlfile), int(task), *places).run()
-
-
-def _chosen(rows: list[InstanceRow], keys: Iterable[str]) -> list[InstanceRow]:
-    chosen = []
-    for key in [keys] if isinstance(keys, str) else keys:
-        found = [row for row in rows if row.key.startswith(key)]
-        if len(found) != 1:
-            many = f"{len(found)} segment instances have" if found else "no segment instance has"
-            raise UnknownSegmentError(f"{many} a key that begins with {key!r}; Pipeline.instances lists the keys")
-        chosen += found
-    return chosen
 
 
 @contextlib.contextmanager

@@ -40,3 +40,11 @@ def read_last_run(tree: Tree) -> dict[str, str]:
         return {str(name): str(key) for name, key in segments.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def last_run_began(tree: Tree) -> float | None:
+    """Tell when the last run of a prefix began, in seconds since the epoch; ``None`` where that is not known."""
+    try:
+        return os.stat(os.path.join(tree.log_dir, _NAME)).st_mtime
+    except OSError:
+        return None

@@ -45,6 +45,7 @@ def environment(static: str, base_path: str) -> jinja2.Environment:
         return f"{base_path}/static/{name}?v={marks[name]}"
 
     made.filters.update(number=number, size=size, moment=moment, ago=ago, duration=duration, signed=signed)
+    made.filters.update(minute=minute)
     made.globals.update(asset=asset, status_name=status_name)
     return made
 
@@ -78,6 +79,15 @@ def moment(seconds: float | None) -> Markup:
     when = datetime.fromtimestamp(seconds).astimezone()
     exact = when.isoformat(timespec="seconds")
     return Markup(f'<time datetime="{escape(exact)}" title="{escape(exact)}">{when:%Y-%m-%d %H:%M:%S}</time>')
+
+
+def minute(seconds: float | None) -> Markup:
+    """A moment as `moment` writes it, to the minute."""
+    if seconds is None:
+        return Markup("\N{EN DASH}")
+    when = datetime.fromtimestamp(seconds).astimezone()
+    exact = escape(when.isoformat(timespec="seconds"))
+    return Markup(f'<time datetime="{exact}" title="{exact}">{when:%Y-%m-%d %H:%M}</time>')
 
 
 def ago(seconds: float | None, now: float | None = None) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelet.web.handlers.base import Body, Pages, current_session, redirect, route
+from pipelet.web.queries.home import card
 
 
 class Home(Pages):
@@ -14,4 +15,4 @@ class Home(Pages):
         pipelines = self.services.gate.granted(current_session(self.services))
         if not pipelines:
             raise redirect(self.services.url("login"))
-        return self.services.render("home.html", pipelines=pipelines)
+        return self.services.render("home.html", cards=[card(*one) for one in pipelines])
