@@ -13,13 +13,17 @@ from pipelet.web import formats
 from pipelet.web.auth.gate import Gate
 from pipelet.web.handlers.access import Access
 from pipelet.web.handlers.base import Body, Pages, Services, answer, error_page, guarded
+from pipelet.web.handlers.code import Code
 from pipelet.web.handlers.failures import Failures
 from pipelet.web.handlers.home import Home
 from pipelet.web.settings import Settings
 from pipelet.web.tracked import Tracking
 
 #: The pages of a pipeline.
-PIPELINE_PAGES: tuple[type[Pages], ...] = (Failures,)
+PIPELINE_PAGES: tuple[type[Pages], ...] = (
+    Code,
+    Failures,
+)
 
 #: For our own pages: nothing inline, nothing from elsewhere.
 CONTENT_POLICY = (
