@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelet.storage.journal import Journal
+from pipelet.storage.keptfiles import Kept, KeptFiles
 from pipelet.storage.lock import Holder, PrefixLock
 from pipelet.storage.processes import process_start
 from pipelet.storage.showing import Folder, TaskFiles
@@ -15,6 +16,8 @@ __all__ = [
     "Folder",
     "Holder",
     "Journal",
+    "Kept",
+    "KeptFiles",
     "Kind",
     "PrefixLock",
     "TaskFiles",

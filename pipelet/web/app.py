@@ -13,6 +13,7 @@ from pipelet.web import formats
 from pipelet.web.auth.gate import Gate
 from pipelet.web.handlers.access import Access
 from pipelet.web.handlers.base import Body, Pages, Services, answer, error_page, guarded
+from pipelet.web.handlers.code import Code
 from pipelet.web.handlers.failures import Failures
 from pipelet.web.handlers.home import Home
 from pipelet.web.handlers.index import Index
@@ -22,6 +23,7 @@ from pipelet.web.tracked import Tracking
 #: The pages of a pipeline.
 PIPELINE_PAGES: tuple[type[Pages], ...] = (
     Index,
+    Code,
     Failures,
 )
 
