@@ -15,11 +15,15 @@ from pipelet.web.handlers.access import Access
 from pipelet.web.handlers.base import Body, Pages, Services, answer, error_page, guarded
 from pipelet.web.handlers.failures import Failures
 from pipelet.web.handlers.home import Home
+from pipelet.web.handlers.log import Log
 from pipelet.web.settings import Settings
 from pipelet.web.tracked import Tracking
 
 #: The pages of a pipeline.
-PIPELINE_PAGES: tuple[type[Pages], ...] = (Failures,)
+PIPELINE_PAGES: tuple[type[Pages], ...] = (
+    Failures,
+    Log,
+)
 
 #: For our own pages: nothing inline, nothing from elsewhere.
 CONTENT_POLICY = (
