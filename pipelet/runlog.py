@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
+from typing import NamedTuple
 
 #: Bytes of a log file, and how many older ones are kept.
 FILE_BYTES = 10_000_000
@@ -15,6 +17,34 @@ KEPT_FILES = 9
 LOGGED_FAILURES, ECHOED_FAILURES = 1000, 20
 #: What is longer than that in the word on a failure is cut.
 _FAILURE_LENGTH = 2000
+
+_HEAD = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (Level \d+|[A-Z]+) +(\S+) +(\d+|-)(?: (.*))?", re.DOTALL)
+
+
+class LogHead(NamedTuple):
+    """What the first line of a message says."""
+
+    when: str  #: ``2026-01-31 12:00:00.000``, on the clock of the machine that wrote it
+    level: int
+    segment: str  #: empty where it is about none
+    task: int | None
+    text: str
+
+
+def read_head(line: bytes) -> LogHead | None:
+    """Read a line of a log file; None if it goes on with the message of the line before."""
+    match = _HEAD.fullmatch(line)
+    if match is None:
+        return None
+    when, level, segment, task, text = match.groups(b"")
+    name = level.decode()
+    known = logging.getLevelName(name)
+    number = known if isinstance(known, int) else int(name.removeprefix("Level ")) if " " in name else logging.INFO
+    about = segment.decode("utf-8", "replace")
+    return LogHead(
+        when.decode(), number, "" if about == "-" else about, None if task == b"-" else int(task),
+        text.decode("utf-8", "replace"),
+    )
 
 
 class RunLog:

@@ -17,6 +17,7 @@ from pipelet.web.handlers.code import Code
 from pipelet.web.handlers.failures import Failures
 from pipelet.web.handlers.home import Home
 from pipelet.web.handlers.index import Index
+from pipelet.web.handlers.log import Log
 from pipelet.web.settings import Settings
 from pipelet.web.tracked import Tracking
 
@@ -25,6 +26,7 @@ PIPELINE_PAGES: tuple[type[Pages], ...] = (
     Index,
     Code,
     Failures,
+    Log,
 )
 
 #: For our own pages: nothing inline, nothing from elsewhere.
