@@ -1,4 +1,4 @@
-"""What runs that died have left in a prefix: the lock, the trash, half-written files."""
+"""What runs that died have left in a prefix: the lock, half-deleted and half-written files."""
 
 from __future__ import annotations
 
@@ -60,12 +60,11 @@ def check_engine(tree: Tree, sqlfile: str, paths: Iterable[str], report: Report)
     report
         Takes the findings.
     """
-    with storage_errors("read", tree.trash_dir):
-        trash = len(scan(tree.trash_dir))
-    if trash:
-        words = f"{counted(trash, 'thing')} that somebody began to delete"
+    discards = tree.discards()
+    if discards:
+        words = f"{counted(len(discards), 'thing')} that somebody began to delete"
         cure = "deletes them; the next run would, too"
-        report.add("trash", os.path.relpath(tree.trash_dir, tree.prefix), words, cure)
+        report.add("discard", os.path.relpath(tree.discard_dir, tree.prefix), words, cure)
     if tree.moves_were_cut:
         cure = "moves them where the records say; the next run would, too"
         report.add("move", ".pipelet/moving", "a run was cut off while it moved directories", cure)

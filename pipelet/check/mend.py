@@ -149,7 +149,7 @@ class _Mender:
     # --- the prefix ----------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        self._tree.empty_trash()
+        self._tree.empty_discards()
         if self._of("temporary"):
             metas, unreadable = read_metas(self._tree)
             for file in temporary_files(self._tree, [*metas, *unreadable]):
