@@ -35,6 +35,9 @@
     │   ├── ForeignDatabaseError     no database, or not one of ours
     │   ├── DamagedDatabaseError     the file is damaged
     │   └── NewerDatabaseError       made by a newer version
+    ├── TrashError                   something can't be deleted or restored
+    │   ├── TaggedError              what is tagged is not deleted
+    │   └── PreviewChanged           what would go is not what was confirmed
     ├── AccountError                 users and their levels
     ├── ReplayError                  a task can't be run again as it ran
     └── LauncherError                a run can't be started
@@ -214,6 +217,18 @@ class DamagedDatabaseError(DatabaseError):
 
 class NewerDatabaseError(DatabaseError):
     """The database was made by a newer version of Pipelet."""
+
+
+class TrashError(PipeletError):
+    """Something can't be deleted, or restored from the trash."""
+
+
+class TaggedError(TrashError):
+    """Something that is tagged would be deleted."""
+
+
+class PreviewChanged(TrashError):
+    """What would be deleted now is not what was looked at and confirmed."""
 
 
 class AccountError(PipeletError):

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from pipelet.deletion import recover
 from pipelet.distrust import distrust, sweep
 from pipelet.errors import PipeletError, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
@@ -93,6 +94,9 @@ def _execute(
     log: RunLog,
     scratch: str,
 ) -> Summary:
+    cut = recover(tree, snapshot.sqlfile)
+    if cut:
+        log.write(logging.WARNING, f"{cut} deletions had been cut off: they are finished, or undone")
     lost = not has_database(snapshot.sqlfile) and has_instances(tree)
     if lost:
         log.write(logging.WARNING, f"there is no database {snapshot.sqlfile}: it is made anew from the tree")

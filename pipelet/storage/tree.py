@@ -77,6 +77,15 @@ class Tree:
     def __repr__(self) -> str:
         return f"Tree({self.prefix!r})"
 
+    @property
+    def synced(self) -> bool:
+        """Whether the disk is waited for."""
+        return self._synced
+
+    def below(self, path: str) -> str:
+        """Give the absolute path of something below the prefix."""
+        return os.path.join(self.prefix, path)
+
     def create(self) -> None:
         """Make the prefix and the engine's directory.
 
