@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from pipelet.deletion.records import delete_records, return_records, revoke
-from pipelet.distrust import distrust, mend_moves
+from pipelet.distrust import distrust, mend_moves, sweep
 from pipelet.errors import DamagedDatabaseError, ForeignDatabaseError, NewerDatabaseError, PipeletError, StorageError
 from pipelet.meta import clock_text
 from pipelet.rebuild import catch_up
@@ -29,7 +29,8 @@ def opened(tree: Tree, sqlfile: str) -> Iterator[tuple[Writer, Callable[[], None
     if not has_database(sqlfile):
         Writer.open(sqlfile, create=False).close()
     tree.create()
-    with held(tree, patience=_PATIENCE) as (_, still_ours):
+    with held(tree, patience=_PATIENCE) as (lock, still_ours):
+        tree.empty_discards()
         recover(tree, sqlfile)
         with contextlib.closing(Writer.open(sqlfile, create=False)) as writer:
             catch_up(writer, tree)
@@ -37,6 +38,8 @@ def opened(tree: Tree, sqlfile: str) -> Iterator[tuple[Writer, Callable[[], None
                 distrust(writer, tree)
             if tree.moves_were_cut:
                 mend_moves(writer, tree)
+            if lock.took_over:
+                sweep(writer, tree)
             yield writer, still_ours
 
 
