@@ -629,8 +629,8 @@ def test_what_was_cut_is_finished_without_a_database(lab: Project) -> None:
 
 def test_what_was_cut_is_finished_by_a_repair_of_a_damaged_database(lab: Project) -> None:
     cut_before_rows(lab)
-    for file in lab.prefix.glob(".sqlstatus?*"):
-        file.unlink()
+    with closing(sqlite3.connect(lab.prefix / ".sqlstatus")) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
     content = (lab.prefix / ".sqlstatus").read_bytes()
     (lab.prefix / ".sqlstatus").write_bytes(content[:4096] + b"x" * (len(content) - 4096))
     report = utils.check_prefix(lab.prefix, repair=True)
