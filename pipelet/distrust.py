@@ -86,3 +86,17 @@ def sweep(writer: Writer, tree: Tree) -> int:
         whole = row.whole_task is not None or "" in places.values()
         number += remove_strays(tree, row.path, places, whole)
     return number
+
+
+def mend_moves(writer: Reader, tree: Tree) -> None:
+    """Bring all directories of tasks to where the records have them: a run was cut off while it moved some."""
+    for row in writer.instances():
+        tasks = []
+        names = set()
+        for task, _, _, current, place, text, *_ in writer.plan_rows(row.id):
+            if place is not None:
+                tasks.append((place, task, text, current != 0))
+            if place:
+                names.add(place)
+        tree.mend(row.path, tasks, names)
+    tree.settle()

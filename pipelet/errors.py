@@ -37,6 +37,9 @@
     │   ├── ForeignDatabaseError     no database, or not one of ours
     │   ├── DamagedDatabaseError     the file is damaged
     │   └── NewerDatabaseError       made by a newer version
+    ├── TrashError                   something can't be deleted or restored
+    │   ├── TaggedError              what is tagged is not deleted
+    │   └── PreviewChanged           what would go is not what was confirmed
     ├── AccountError                 users and their levels
     ├── MarkError                    a task can't be set aside, or run again
     ├── ViewError                    a product can't be shown as what it claims to be
@@ -227,6 +230,18 @@ class DamagedDatabaseError(DatabaseError):
 
 class NewerDatabaseError(DatabaseError):
     """The database was made by a newer version of Pipelet."""
+
+
+class TrashError(PipeletError):
+    """Something can't be deleted, or restored from the trash."""
+
+
+class TaggedError(TrashError):
+    """Something that is tagged would be deleted."""
+
+
+class PreviewChanged(TrashError):
+    """What would be deleted now is not what was looked at and confirmed."""
 
 
 class AccountError(PipeletError):

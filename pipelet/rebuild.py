@@ -11,7 +11,9 @@ from typing import NamedTuple
 from pipelet.distrust import distrust_in_copy
 from pipelet.errors import DatabaseError, MissingDatabaseError
 from pipelet.statusdb import InstanceRow, Reader, Writer, has_database
+from pipelet.statusdb.deleting import LastIds, reserve_ids
 from pipelet.storage import Tree
+from pipelet.storage.trash import MOVING, Bag, bags, were_cut
 
 
 class Rebuilt(NamedTuple):
@@ -65,6 +67,11 @@ def rebuild(tree: Tree, sqlfile: str) -> Rebuilt:
     return rebuilt
 
 
+def _last(bag: Bag) -> LastIds:
+    last = bag.manifest.get("last")
+    return LastIds(*map(int, last)) if isinstance(last, list) and len(last) == len(LastIds._fields) else LastIds(0, 0)
+
+
 class _Found(NamedTuple):
     """An instance as its ``.meta`` tells."""
 
@@ -88,6 +95,9 @@ def _fill(writer: Writer, tree: Tree) -> Rebuilt:
             ids[item.key] = _add(writer, tree, item, [ids[parent] for parent in item.parents if parent in ids])
             tasks += sum(1 for _ in writer.plan_rows(ids[item.key]))
         waiting = [item for item in waiting if item.key not in ids]
+    for bag in bags(tree):
+        # What is restored has its numbers again.
+        reserve_ids(writer, _last(bag))
     return Rebuilt(len(ids), tasks)
 
 
@@ -144,7 +154,7 @@ def settled(tree: Tree, sqlfile: str, keys: Collection[str] = ()) -> Iterator[Re
     if opened is not None:
         with opened as reader:
             known = {row.key for row in reader.instances()}.issuperset(keys) or not _unknown(reader, tree, keys)
-            if known and not _ahead(reader, tree) and not tree.products.doubtful():
+            if known and not _ahead(reader, tree) and not tree.products.doubtful() and not were_cut(tree):
                 yield reader
                 return
             with tempfile.TemporaryDirectory(prefix="pipelet-") as scratch:
@@ -152,6 +162,7 @@ def settled(tree: Tree, sqlfile: str, keys: Collection[str] = ()) -> Iterator[Re
                 reader.copy_to(copy)
                 with Writer.open(copy, "keep") as writer:
                     catch_up(writer, tree)
+                    _forget_cut(writer, tree)
                     distrust_in_copy(writer, tree)
                     yield writer
     elif has_instances(tree):
@@ -164,6 +175,16 @@ def settled(tree: Tree, sqlfile: str, keys: Collection[str] = ()) -> Iterator[Re
     else:
         with Reader.empty() as reader:
             yield reader
+
+
+def _forget_cut(writer: Writer, tree: Tree) -> None:
+    """Do in a private copy what a run will do about deletions of instances that were cut."""
+    for bag in were_cut(tree):
+        going = bag.state == MOVING and bag.manifest.get("kind") == "instances"
+        for item in bag.manifest["instances"] if going else ():
+            row = writer.instance(str(item["key"]))
+            if row is not None:
+                writer.delete_instance(row.id)
 
 
 def _opened(sqlfile: str) -> Reader | None:

@@ -15,12 +15,13 @@ from pipelet.core.calls import Parameter, TaskResult
 from pipelet.core.model import Status
 from pipelet.core.text import task_name
 from pipelet.depends import ENVIRONMENT_FILE
-from pipelet.history import SUPERSEDED
+from pipelet.distrust import mend_moves
 from pipelet.meta import clock_text, describe, parameters_text
 from pipelet.modules import file_digest
 from pipelet.planner import Snapshot
 from pipelet.rebuild import take_over
 from pipelet.statusdb import Event, InstanceRow, QueuedTask, TaskRow, Writer
+from pipelet.statusdb.deleting import last_ids
 from pipelet.storage import Journal, Tree
 
 
@@ -68,7 +69,7 @@ class Recorder:
         self._journalled: dict[str, list[Event]] = {}
         self._ends: dict[str, int] = {}
         self._next_id = writer.next_task_id()
-        self._next_instance = max((row.id for row in writer.instances()), default=0) + 1
+        self._next_instance = last_ids(writer).instance + 1
         self._modules: dict[str, dict[str, dict[str, str | None]]] = {}
         #: Ids from here on were first given in this run: nothing is on record of them that their rows don't say.
         self._first_id = self._next_id
@@ -119,18 +120,8 @@ class Recorder:
 
     def mend_if_cut(self) -> None:
         """Finish the moves of directories that a crash cut short, in every instance."""
-        if not self._tree.moves_were_cut:
-            return
-        for row in self._writer.instances():
-            tasks = []
-            names = set()
-            for task, _, _, current, place, text, *_ in self._writer.plan_rows(row.id):
-                if place is not None:
-                    tasks.append((place, task, text, current != SUPERSEDED))
-                if place:
-                    names.add(place)
-            self._tree.mend(row.path, tasks, names)
-        self._tree.settle()
+        if self._tree.moves_were_cut:
+            mend_moves(self._writer, self._tree)
 
     def settle_unfinished(self) -> None:
         """Put on record, as queued, the tasks that another run, or this one, began and did not end."""
@@ -139,13 +130,7 @@ class Recorder:
             if row is None or not (counts.get(Status.QUEUED) or counts.get(Status.RUNNING)):
                 continue
             self._still_ours()
-            events: list[Event] = []
-            for status in (Status.QUEUED, Status.RUNNING):
-                found = self._writer.tasks(number, status)
-                events += [task_event(task._replace(status=int(Status.QUEUED)), ()) for task in found]
-            end = self._journal(row.path).append(events)
-            with self._writer.transaction():
-                self._writer.apply(number, events, end)
+            journal_unfinished(self._writer, row, self._journal(row.path))
 
     # --- results -------------------------------------------------------------------------------------------------
 
@@ -352,6 +337,18 @@ def journal_events(reader: Writer, row: InstanceRow) -> Iterable[Event]:
         yield ["wanted", row.wanted]
     if row.waiting is not None:
         yield ["waiting", row.waiting]
+
+
+def journal_unfinished(writer: Writer, row: InstanceRow, journal: Journal) -> None:
+    """Put on record, as queued, the tasks of an instance that were begun and did not end."""
+    events: list[Event] = []
+    for status in (Status.QUEUED, Status.RUNNING):
+        found = writer.tasks(row.id, status)
+        events += [task_event(task._replace(status=int(Status.QUEUED)), ()) for task in found]
+    if events:
+        end = journal.append(events)
+        with writer.transaction():
+            writer.apply(row.id, events, end)
 
 
 def module_list(meta: Mapping[str, object]) -> list[dict[str, str | None]]:

@@ -6,13 +6,12 @@ import contextlib
 import logging
 import shutil
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from pipelet.deletion import recover
 from pipelet.distrust import distrust, sweep
-from pipelet.errors import PipeletError, PrefixLocked, StorageError
+from pipelet.errors import PipeletError, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.planner import Snapshot
 from pipelet.planrecorder import PlanRecorder
@@ -22,10 +21,10 @@ from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler, Stopped
 from pipelet.statusdb import Writer, has_database
 from pipelet.storage import PrefixLock, Tree
+from pipelet.storage.holding import held
 from pipelet.storage.lastrun import write_last_run
 from pipelet.summary import Summary
 
-_HEARTBEAT_SECONDS = 5.0
 #: How long a run waits for another one that is just about to end.
 _LOCK_PATIENCE = 2.0
 
@@ -73,8 +72,8 @@ def execute(
     tree.create()
     scratch = _scratch_directory()
     try:
-        with _locked(tree, scratch) as (lock, still_ours):
-            tree.empty_trash()
+        with held(tree, scratch, _LOCK_PATIENCE) as (lock, still_ours):
+            tree.empty_discards()
             ready()
             log = RunLog(tree.log_dir, hooks.echo)
             try:
@@ -95,6 +94,9 @@ def _execute(
     log: RunLog,
     scratch: str,
 ) -> Summary:
+    cut = recover(tree, snapshot.sqlfile)
+    if cut:
+        log.write(logging.WARNING, f"{cut} deletions had been cut off: they are finished, or undone")
     lost = not has_database(snapshot.sqlfile) and has_instances(tree)
     if lost:
         log.write(logging.WARNING, f"there is no database {snapshot.sqlfile}: it is made anew from the tree")
@@ -156,47 +158,6 @@ def _scratch_directory() -> str:
         raise StorageError(
             f"no directory for temporary files can be made: {error} (make room, or set TMPDIR to a place that has some)"
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(tree: Tree, scratch: str) -> Iterator[tuple[PrefixLock, Callable[[], None]]]:
-    """Hold the lock; gives it, and a function that raises once another run has taken it from us."""
-    lock = PrefixLock(tree.lock_path, scratch)
-    end = time.monotonic() + _LOCK_PATIENCE
-    while True:
-        try:
-            lock.acquire()
-            break
-        except PrefixLocked:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-    ended = threading.Event()
-    lost: list[PrefixLocked] = []
-    beat = threading.Thread(target=_beat, args=(lock, ended, lost), daemon=True, name="pipelet-heartbeat")
-    beat.start()
-
-    def still_ours() -> None:
-        if lost:
-            raise lost[0]
-
-    try:
-        yield lock, still_ours
-    finally:
-        ended.set()
-        beat.join()
-        lock.release()
-
-
-def _beat(lock: PrefixLock, ended: threading.Event, lost: list[PrefixLocked]) -> None:
-    while not lost and not ended.wait(_HEARTBEAT_SECONDS):
-        try:
-            lock.heartbeat()
-        except PrefixLocked as error:
-            lost.append(error)
-        except PipeletError:
-            # A file system that is away for a moment is no reason to end the run.
-            continue
 
 
 class InteractiveRun:

@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Union
 
-from pipelet import marks
+from pipelet import deletion, marks
 from pipelet.check import Finding, Progress, Report, compare, mend
+from pipelet.deletion import Preview, Trashed
 from pipelet.errors import PrefixError
 from pipelet.marks import Marked
 from pipelet.rebuild import Rebuilt, rebuild
 from pipelet.replay import Replay
 from pipelet.replayed import Replayed
-from pipelet.statusdb import Writer
-from pipelet.storage import PrefixLock, Tree
-from pipelet.tags import chosen, put_tag
+from pipelet.statusdb import Reader
+from pipelet.storage import Tree
+from pipelet.storage.holding import held
+from pipelet.tags import put_tag
 
 __all__ = [
     "Finding",
     "Marked",
+    "Preview",
     "Rebuilt",
     "Replayed",
     "Report",
+    "Trashed",
     "check_prefix",
     "delete_instances",
+    "delete_tasks",
+    "empty_trash",
+    "preview_deletion",
+    "preview_purge",
+    "preview_task_deletion",
+    "purge_instances",
     "rebuild_db_from_disk",
     "release",
     "replay_task",
+    "restore",
     "run_again",
     "set_aside",
     "tag_instances",
+    "trash",
 ]
 
 _Path = Union[str, "os.PathLike[str]"]
@@ -64,7 +76,7 @@ def rebuild_db_from_disk(prefix: _Path, sqlfile: _Path | None = None) -> Rebuilt
     DatabaseError
         The file can't be made.
     """
-    with _held(prefix) as tree:
+    with _held(prefix, sqlfile) as tree:
         return rebuild(tree, _sqlfile(tree, sqlfile))
 
 
@@ -106,12 +118,12 @@ def check_prefix(
     first = compare(tree, _sqlfile(tree, sqlfile), progress)
     if not repair or not first.mendable:
         return first
-    with _held(prefix):
+    with _held(prefix, sqlfile):
         return mend(tree, _sqlfile(tree, sqlfile), first, progress)
 
 
-def delete_instances(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None = None) -> list[str]:
-    """Delete segment instances and all that descends from them, in the tree and in the database.
+def preview_deletion(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None = None) -> Preview:
+    """Say what `delete_instances` would delete; nothing is changed, and read permission is enough.
 
     Parameters
     ----------
@@ -121,6 +133,83 @@ def delete_instances(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None =
         Keys of the instances, or beginnings of keys that no other instance has.
     sqlfile
         The database; ``<prefix>/.sqlstatus`` if not given.
+
+    Returns
+    -------
+    Preview
+        The instances, directories and tasks; print it.
+
+    Raises
+    ------
+    PrefixError
+        There is no such directory.
+    UnknownSegmentError
+        No instance, or more than one, has such a key.
+    """
+    tree = _tree(prefix)
+    with Reader.open(_sqlfile(tree, sqlfile)) as reader:
+        return deletion.preview_instances(tree, reader, keys)
+
+
+def preview_purge(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None = None) -> Preview:
+    """Say what `purge_instances` would delete; arguments as `preview_deletion`."""
+    tree = _tree(prefix)
+    with Reader.open(_sqlfile(tree, sqlfile)) as reader:
+        return deletion.preview_purge(tree, reader, keys)
+
+
+def preview_task_deletion(prefix: _Path, tasks: Iterable[int], sqlfile: _Path | None = None) -> Preview:
+    """Say what `delete_tasks` would delete.
+
+    Parameters
+    ----------
+    prefix
+        The root of the data.
+    tasks
+        Numbers of tasks.
+    sqlfile
+        The database; ``<prefix>/.sqlstatus`` if not given.
+
+    Returns
+    -------
+    Preview
+        The tasks, and all that depends on them; print it.
+
+    Raises
+    ------
+    PrefixError
+        There is no such directory.
+    TrashError
+        There is no such task.
+    """
+    tree = _tree(prefix)
+    with Reader.open(_sqlfile(tree, sqlfile)) as reader:
+        return deletion.preview_tasks(tree, reader, tasks)
+
+
+def delete_instances(
+    prefix: _Path,
+    keys: Iterable[str],
+    sqlfile: _Path | None = None,
+    force: bool = False,
+    days: float = deletion.DAYS,
+) -> list[str]:
+    """Delete segment instances and all that descends from them, in the tree and in the database.
+
+    They go to the trash of the prefix, from where `restore` brings them back.
+
+    Parameters
+    ----------
+    prefix
+        The root of the data.
+    keys
+        Keys of the instances, or beginnings of keys that no other instance has.
+    sqlfile
+        The database; ``<prefix>/.sqlstatus`` if not given.
+    force
+        Also what is tagged.
+    days
+        How long the trash keeps it; 0: it is deleted for good at once.
 
     Returns
     -------
@@ -135,18 +224,155 @@ def delete_instances(prefix: _Path, keys: Iterable[str], sqlfile: _Path | None =
         A run holds the prefix.
     UnknownSegmentError
         No instance, or more than one, has such a key.
+    TaggedError
+        One of them, or what descends from it, is tagged.
+    StorageError, DatabaseError
+        It can't be done: everything is as it was.
     """
-    with _held(prefix) as tree, contextlib.closing(Writer.open(_sqlfile(tree, sqlfile), create=False)) as writer:
-        rows = writer.instances()
-        doomed = {row.id for row in chosen(rows, keys)}
-        while more := {row.id for row in rows if row.id not in doomed and doomed.intersection(row.parents)}:
-            doomed |= more
-        # Children, which are younger, first: a deletion that is cut short leaves no instance without its parents.
-        gone = sorted((row for row in rows if row.id in doomed), key=lambda row: -row.id)
-        for row in gone:
-            tree.remove_instance(row.path)
-            writer.delete_instance(row.id)
-        return [row.path for row in gone]
+    tree = _tree(prefix)
+    trashed = deletion.delete_instances(tree, _sqlfile(tree, sqlfile), keys, force=force, days=days)
+    return [item.path for item in reversed(trashed.instances)]
+
+
+def purge_instances(
+    prefix: _Path,
+    keys: Iterable[str],
+    sqlfile: _Path | None = None,
+    force: bool = False,
+    days: float = deletion.DAYS,
+) -> Trashed:
+    """Delete the data of segment instances, and keep all that is on record: code, parameters, logs, outputs.
+
+    A later run that wants one of the tasks computes it again. What descends from the instances keeps its data.
+
+    Parameters
+    ----------
+    prefix, keys, sqlfile, force, days
+        As for `delete_instances`.
+
+    Returns
+    -------
+    Trashed
+        What is in the trash now.
+
+    Raises
+    ------
+    PrefixError, PrefixLocked, UnknownSegmentError, TaggedError, StorageError, DatabaseError
+        As for `delete_instances`.
+    """
+    tree = _tree(prefix)
+    return deletion.purge_instances(tree, _sqlfile(tree, sqlfile), keys, force=force, days=days)
+
+
+def delete_tasks(
+    prefix: _Path,
+    tasks: Iterable[int],
+    sqlfile: _Path | None = None,
+    force: bool = False,
+    days: float = deletion.DAYS,
+) -> Trashed:
+    """Delete tasks and all that depends on them: whatever has one of them among its parents, in all its versions.
+
+    Parameters
+    ----------
+    prefix
+        The root of the data.
+    tasks
+        Their numbers.
+    sqlfile, force, days
+        As for `delete_instances`.
+
+    Returns
+    -------
+    Trashed
+        What is in the trash now.
+
+    Raises
+    ------
+    PrefixError, PrefixLocked, TaggedError, StorageError, DatabaseError
+        As for `delete_instances`.
+    TrashError
+        There is no such task.
+    """
+    tree = _tree(prefix)
+    return deletion.delete_tasks(tree, _sqlfile(tree, sqlfile), tasks, force=force, days=days)
+
+
+def trash(prefix: _Path) -> list[Trashed]:
+    """List the deletions that are in the trash of a prefix, the newest first.
+
+    Raises
+    ------
+    PrefixError
+        There is no such directory.
+    """
+    return deletion.trash(_tree(prefix))
+
+
+def restore(prefix: _Path, id: str, sqlfile: _Path | None = None) -> Trashed:
+    """Bring back what a deletion took: directories, records and tags.
+
+    Parameters
+    ----------
+    prefix
+        The root of the data.
+    id
+        The deletion, as `trash` lists it.
+    sqlfile
+        The database; ``<prefix>/.sqlstatus`` if not given.
+
+    Returns
+    -------
+    Trashed
+        What is back.
+
+    Raises
+    ------
+    PrefixError
+        There is no such directory.
+    PrefixLocked
+        A run holds the prefix.
+    TrashError
+        It is not in the trash any more, or something stands in its way: the words say what.
+    """
+    tree = _tree(prefix)
+    return deletion.restore(tree, _sqlfile(tree, sqlfile), id)
+
+
+def empty_trash(
+    prefix: _Path,
+    ids: Iterable[str] | None = None,
+    expired: bool = False,
+    progress: Callable[[int], None] = lambda files: None,
+) -> int:
+    """Delete for good what is in the trash of a prefix. It may be stopped at any moment, and beside a run.
+
+    Parameters
+    ----------
+    prefix
+        The root of the data.
+    ids
+        These deletions; all unless given.
+    expired
+        Only those whose days have passed.
+    progress
+        Told now and then how many files of a deletion are gone; what it raises stops it.
+
+    Returns
+    -------
+    int
+        How many deletions are final now.
+
+    Raises
+    ------
+    PrefixError
+        There is no such directory.
+    TrashError
+        One of them is not in the trash.
+    StorageError
+        Something can't be deleted.
+    """
+    return deletion.empty_trash(_tree(prefix), ids, expired, progress)
 
 
 def tag_instances(prefix: _Path, keys: Iterable[str], tag: str | None, sqlfile: _Path | None = None) -> None:
@@ -305,10 +531,11 @@ def replay_task(
 
 
 @contextlib.contextmanager
-def _held(prefix: _Path) -> Iterator[Tree]:
+def _held(prefix: _Path, sqlfile: _Path | None) -> Iterator[Tree]:
     tree = _tree(prefix)
     tree.create()
-    with PrefixLock(tree.lock_path):
+    with held(tree):
+        deletion.recover(tree, _sqlfile(tree, sqlfile))
         yield tree
 
 

@@ -1,4 +1,4 @@
-"""What runs that died have left in a prefix: the lock, the trash, half-written files."""
+"""What runs that died have left in a prefix: the lock, half-deleted and half-written files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pipelet.errors import PrefixLocked, StorageError
 from pipelet.storage import PrefixLock, Tree
 from pipelet.storage.files import scan, storage_errors
 from pipelet.storage.lock import STALE
+from pipelet.storage.trash import were_cut
 
 #: Files of an atomic write that was cut.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
@@ -60,12 +61,14 @@ def check_engine(tree: Tree, sqlfile: str, paths: Iterable[str], report: Report)
     report
         Takes the findings.
     """
-    with storage_errors("read", tree.trash_dir):
-        trash = len(scan(tree.trash_dir))
-    if trash:
-        words = f"{counted(trash, 'thing')} that somebody began to delete"
+    discards = tree.discards()
+    if discards:
+        words = f"{counted(len(discards), 'thing')} that somebody began to delete"
         cure = "deletes them; the next run would, too"
-        report.add("trash", os.path.relpath(tree.trash_dir, tree.prefix), words, cure)
+        report.add("discard", os.path.relpath(tree.discard_dir, tree.prefix), words, cure)
+    for bag in were_cut(tree):
+        where = os.path.relpath(bag.path, tree.prefix)
+        report.add("trash", where, "a deletion was cut off", "finishes or undoes it; the next run would, too")
     if tree.moves_were_cut:
         cure = "moves them where the records say; the next run would, too"
         report.add("move", ".pipelet/moving", "a run was cut off while it moved directories", cure)

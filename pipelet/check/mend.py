@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from pipelet.check.compare import Progress, compare, read_metas
 from pipelet.check.leftovers import NEW_DATABASE, temporary_files
-from pipelet.check.records import SUPERSEDED, Light, expected_args
+from pipelet.check.records import Light, expected_args
 from pipelet.check.replay import replay
 from pipelet.check.report import Finding, Report
 from pipelet.core.model import Status
-from pipelet.distrust import distrust
+from pipelet.deletion import recover
+from pipelet.distrust import distrust, mend_moves
 from pipelet.errors import DamagedDatabaseError, JournalError, PipeletError
 from pipelet.meta import clock_text
 from pipelet.rebuild import catch_up, rebuild, take_over
@@ -46,7 +47,8 @@ def mend(tree: Tree, sqlfile: str, first: Report, progress: Progress | None = No
     Report
         What is still wrong, and what was mended.
     """
-    mended: list[Finding] = [finding for finding in first.findings if finding.kind == "lock"]
+    recover(tree, sqlfile)
+    mended: list[Finding] = [finding for finding in first.findings if finding.kind in ("lock", "trash")]
     report = compare(tree, sqlfile, progress, held=True)
     failures: list[str] = []
     kept = False
@@ -131,7 +133,7 @@ class _Mender:
                 count_again(writer)
             if self._of("move"):
                 with self._trying("directories that were being moved"):
-                    self._move(writer)
+                    mend_moves(writer, self._tree)
             forget_settled(writer)
         return self._failures
 
@@ -149,7 +151,7 @@ class _Mender:
     # --- the prefix ----------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        self._tree.empty_trash()
+        self._tree.empty_discards()
         if self._of("temporary"):
             metas, unreadable = read_metas(self._tree)
             for file in temporary_files(self._tree, [*metas, *unreadable]):
@@ -290,14 +292,6 @@ class _Mender:
             self._tree.write_args(row.path, text)
         else:
             os.remove(os.path.join(self._tree.absolute(row.path), f"{row.segment}.args"))
-
-    def _move(self, writer: Writer) -> None:
-        for row in writer.instances():
-            tasks = [task for task in _light(writer, row) if task.place is not None]
-            names = {task.place for task in tasks if task.place}
-            placed = [(task.place, task.id, task.text, task.current != SUPERSEDED) for task in tasks]
-            self._tree.mend(row.path, placed, names)
-        self._tree.settle()
 
 
 def _light(reader: Reader, row: InstanceRow) -> list[Light]:

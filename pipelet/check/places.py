@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 
 from pipelet.check.records import SUPERSEDED, Light
 from pipelet.check.report import Report, counted, some
 from pipelet.core.model import Status
+from pipelet.errors import StorageError
 from pipelet.statusdb import InstanceRow
 from pipelet.storage import Tree
 from pipelet.storage.files import storage_errors
@@ -50,18 +52,20 @@ def check_places(tree: Tree, row: InstanceRow, tasks: Sequence[Light], report: R
     gone: list[str] = []
     older: list[str] = []
     unmoved: list[str] = []
+    purged = _purged(tree, row.path)
     for task in tasks:
         if task.place is None:
             continue
+        told = task.ended is not None and task.ended <= purged
         if task.current == SUPERSEDED:
             if task.name + MOVING in rooms.aside or (task.place and task.place in rooms.places):
                 unmoved.append(task.name)
-            elif task.status == Status.DONE and task.name not in rooms.aside:
+            elif task.status == Status.DONE and not told and task.name not in rooms.aside:
                 older.append(task.name)
         elif task.place not in rooms.places or task.name + MOVING in rooms.aside:
             if task.name in rooms.aside or task.name + MOVING in rooms.aside:
                 unmoved.append(task.name)
-            elif task.status == Status.DONE:
+            elif task.status == Status.DONE and not told:
                 gone.append(task.place or "data")
         elif not task.place and task.name in rooms.aside:
             unmoved.append(task.name)
@@ -76,6 +80,14 @@ def check_places(tree: Tree, row: InstanceRow, tasks: Sequence[Light], report: R
         words = f"missing from superseded/: {counted(len(older), 'older version')}: {some(older)}"
         report.add("directory", path, words, "only these versions are lost", mendable=False)
     _strangers(row, tasks, rooms, report)
+
+
+def _purged(tree: Tree, path: str) -> float:
+    """When somebody has deleted the data of the instance, and kept the records."""
+    with contextlib.suppress(StorageError):
+        moment = tree.read_meta(path).get("purged_seconds")
+        return float(moment) if isinstance(moment, (int, float)) else 0.0
+    return 0.0
 
 
 def _strangers(row: InstanceRow, tasks: Sequence[Light], rooms: Rooms, report: Report) -> None:

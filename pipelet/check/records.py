@@ -31,6 +31,7 @@ class Light(NamedTuple):
     current: int
     place: str | None
     text: str
+    ended: float | None = None
 
     @property
     def name(self) -> str:
@@ -105,7 +106,7 @@ class Comparison:
         unjournalled: list[str] = []
         missing = dict.fromkeys(told.tasks) if told is not None else {}
         for row, state in self._states(any_params and told is not None, tick):
-            light = Light(row.id, row.status, row.current, row.place, row.text)
+            light = Light(row.id, row.status, row.current, row.place, row.text, row.ended)
             self.tasks.append(light)
             if '"' in row.parents:
                 self._sets.update(name for name in json.loads(row.parents) if isinstance(name, str))

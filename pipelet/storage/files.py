@@ -269,14 +269,14 @@ def rename(source: str, target: str) -> None:
         os.chmod(target, mode)
 
 
-def discard(path: str, trash: str, sync: bool = False) -> None:
-    """Delete something in one step as seen from outside: it goes to the trash by one rename, and is deleted there.
+def discard(path: str, room: str, sync: bool = False) -> None:
+    """Delete something in one step as seen from outside: it goes elsewhere by one rename, and is deleted there.
 
     Parameters
     ----------
     path
         The file, link or directory; nothing there is fine.
-    trash
+    room
         The directory for what is being deleted; made if need be.
     sync
         Delete nothing of it before the disk knows that it was moved.
@@ -286,15 +286,15 @@ def discard(path: str, trash: str, sync: bool = False) -> None:
     StorageError
         It could not be moved or deleted.
     """
-    target = os.path.join(trash, uuid.uuid4().hex)
+    target = os.path.join(room, uuid.uuid4().hex)
     with storage_errors("delete", path):
         if not os.path.lexists(path):
             return
-        os.makedirs(trash, exist_ok=True)
+        os.makedirs(room, exist_ok=True)
         try:
             rename(path, target)
             if sync:
-                sync_directory(trash)
+                sync_directory(room)
                 sync_directory(os.path.dirname(path))
         except OSError as error:
             if error.errno != errno.EXDEV:

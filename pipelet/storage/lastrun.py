@@ -29,7 +29,7 @@ def write_last_run(tree: Tree, keys: Mapping[str, str]) -> None:
     """
     # It may get lost with the power: it serves those who look on.
     text = json.dumps({"segments": dict(keys)}, indent=1) + "\n"
-    write_atomic(os.path.join(tree.log_dir, _NAME), encode(text), False, tree.trash_dir)
+    write_atomic(os.path.join(tree.log_dir, _NAME), encode(text), False, tree.discard_dir)
 
 
 def read_last_run(tree: Tree) -> dict[str, str]:

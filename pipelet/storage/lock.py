@@ -93,7 +93,7 @@ class PrefixLock:
         self.path = path
         self.scratch = scratch
         self.took_over = False
-        self._trash = os.path.join(os.path.dirname(path), "trash")
+        self._unfinished = os.path.join(os.path.dirname(path), "discard")
         self._record: Record | None = None
 
     @property
@@ -219,7 +219,7 @@ class PrefixLock:
         """
         record = self._mine()
         # A file of its own: rewriting the lock could undo the take-over of another run.
-        write_atomic(self._workers(record.token), json.dumps(workers).encode(), False, self._trash)
+        write_atomic(self._workers(record.token), json.dumps(workers).encode(), False, self._unfinished)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class PrefixLock:
             if self._token(self.path) != chain[0].token or os.path.lexists(self._claim(record.token)):
                 # That took so long that a contender on another machine thought us dead.
                 return False
-            write_atomic(self.path, json.dumps(asdict(record), indent=1).encode(), False, self._trash)
+            write_atomic(self.path, json.dumps(asdict(record), indent=1).encode(), False, self._unfinished)
         except BaseException:
             _unlink(claim)
             raise

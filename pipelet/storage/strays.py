@@ -43,6 +43,6 @@ def remove_strays(tree: Tree, path: str, numbers: Collection[int], whole: bool) 
             found = _TASK.fullmatch(entry.name)
             stray = found is not None and int(found[1]) not in numbers
             if stray and (folder == logs or is_directory(entry.path)):
-                discard(entry.path, tree.trash_dir)
+                discard(entry.path, tree.discard_dir)
                 number += 1
     return number

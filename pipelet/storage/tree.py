@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -27,6 +28,8 @@ from pipelet.storage.files import (
 from pipelet.storage.journal import Journal
 from pipelet.storage.names import check_instance, check_kept, check_place, instance_names, segment_of, steps
 
+_DISCARDED = re.compile(r"[0-9a-f]{32}")
+
 
 class Tree:
     """Everything below one prefix.
@@ -44,8 +47,12 @@ class Tree:
     ----------
     prefix
         Absolute path of the root.
-    engine_dir, log_dir, lock_path, trash_dir
+    engine_dir, log_dir, lock_path
         The engine's own files.
+    discard_dir
+        What is being deleted for good, and files that are being written.
+    trash_dir
+        What users have deleted and may have back.
     default_sqlfile
         Where the status database is unless the user says otherwise.
     """
@@ -57,15 +64,27 @@ class Tree:
         self.log_dir = os.path.join(self.engine_dir, "log")
         self._moving_mark = os.path.join(self.engine_dir, "moving")
         self.lock_path = os.path.join(self.engine_dir, "lock")
+        self.discard_dir = os.path.join(self.engine_dir, "discard")
         self.trash_dir = os.path.join(self.engine_dir, "trash")
         self.default_sqlfile = os.path.join(self.prefix, ".sqlstatus")
         self._synced = durability != PROCESS
         mark = os.path.join(self.engine_dir, "unsynced")
         #: What the disk may not have yet of the tasks' files.
-        self.products = Products(self.prefix, mark, durability, lambda path: self.journal(path).size(), self.trash_dir)
+        self.products = Products(
+            self.prefix, mark, durability, lambda path: self.journal(path).size(), self.discard_dir
+        )
 
     def __repr__(self) -> str:
         return f"Tree({self.prefix!r})"
+
+    @property
+    def synced(self) -> bool:
+        """Whether the disk is waited for."""
+        return self._synced
+
+    def below(self, path: str) -> str:
+        """Give the absolute path of something below the prefix."""
+        return os.path.join(self.prefix, path)
 
     def create(self) -> None:
         """Make the prefix and the engine's directory.
@@ -77,7 +96,7 @@ class Tree:
         """
         with storage_errors("use the prefix", self.prefix, PrefixError):
             make_directories(self.log_dir, self._synced)
-            os.makedirs(self.trash_dir, exist_ok=True)
+            os.makedirs(self.discard_dir, exist_ok=True)
             # Permission bits don't tell: the system may be read-only, the user squashed, the disk full.
             # With a name that the lock sweeps away, should this process be killed just here.
             probe = f"{self.lock_path}.{uuid.uuid4().hex}.new"
@@ -152,7 +171,7 @@ class Tree:
             with storage_errors("make the directory", folder):
                 make_directories(folder, self._synced)
         for name, content in files.items():
-            keep(os.path.join(directory, name), content, self._synced, self.trash_dir)
+            keep(os.path.join(directory, name), content, self._synced, self.discard_dir)
         if self._synced:
             # Also where it was there: who made it may have been killed before the disk had its name.
             with storage_errors("make the directory", directory):
@@ -191,14 +210,19 @@ class Tree:
             It can't be deleted.
         """
         # Were its name to come back after a power cut, all must be there, not what was left just then.
-        discard(self._real(path), self.trash_dir, self._synced)
+        discard(self._real(path), self.discard_dir, self._synced)
 
-    def empty_trash(self) -> None:
-        """Delete what a killed process had moved to the trash; for the holder of the lock."""
-        with storage_errors("read", self.trash_dir):
-            left = [entry.path for entry in scan(self.trash_dir)]
-        for leftover in left:
-            discard(leftover, self.trash_dir)
+    def discards(self) -> list[str]:
+        """Give what a killed process had begun to delete or to write."""
+        with storage_errors("read", self.engine_dir):
+            # Earlier versions did both in the trash.
+            old = [entry.path for entry in scan(self.trash_dir) if _DISCARDED.fullmatch(entry.name)]
+            return [entry.path for entry in scan(self.discard_dir)] + old
+
+    def empty_discards(self) -> None:
+        """Delete what a killed process had begun to delete or to write; for the holder of the lock."""
+        for leftover in self.discards():
+            discard(leftover, self.discard_dir)
 
     # -- files of an instance ----------------------------------------------------------------------------------------
 
@@ -224,7 +248,7 @@ class Tree:
     def write_meta(self, path: str, meta: Mapping[str, object]) -> None:
         """Write the ``.meta`` of an instance, as indented JSON, unless it is there and equal."""
         text = json.dumps(dict(meta), indent=2, ensure_ascii=False) + "\n"
-        keep(self._file(path, ".meta"), encode(text), self._synced, self.trash_dir)
+        keep(self._file(path, ".meta"), encode(text), self._synced, self.discard_dir)
 
     def read_args(self, path: str) -> str | None:
         """Read the ``.args`` of an instance, ``None`` if there is none."""
@@ -232,7 +256,7 @@ class Tree:
 
     def write_args(self, path: str, text: str) -> None:
         """Write the ``.args`` of an instance."""
-        keep(self._file(path, ".args"), encode(text), self._synced, self.trash_dir)
+        keep(self._file(path, ".args"), encode(text), self._synced, self.discard_dir)
 
     def read_tag(self, path: str) -> str | None:
         """Read the tag of an instance, ``None`` if it has none."""
@@ -250,7 +274,7 @@ class Tree:
 
     def journal(self, path: str) -> Journal:
         """Give the journal of an instance; the file is made by its first `~pipelet.storage.Journal.append`."""
-        return Journal(self._file(path, ".journal"), self._synced, self.trash_dir)
+        return Journal(self._file(path, ".journal"), self._synced, self.discard_dir)
 
     def log_path(self, path: str, number: int) -> str:
         """Give the absolute path of a task's log; its folder is made by whoever writes."""
@@ -400,13 +424,13 @@ class Tree:
             name = task_name(number, text)
             check_place(place, name)
             if current and place:
-                discard(os.path.join(rooms.data, place), self.trash_dir)
+                discard(os.path.join(rooms.data, place), self.discard_dir)
             elif current:
                 self._discard_whole(rooms, siblings)
             aside = os.path.join(rooms.superseded, name)
             for end in ("", moves.MOVING, moves.DISPLACED):
-                discard(aside + end, self.trash_dir)
-        discard(self.log_path(path, number), self.trash_dir)
+                discard(aside + end, self.discard_dir)
+        discard(self.log_path(path, number), self.discard_dir)
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[None]:
@@ -436,9 +460,9 @@ class Tree:
 
     def _discard_whole(self, rooms: moves.Rooms, siblings: Collection[str]) -> None:
         for entry in moves.own_entries(rooms.data, siblings):
-            discard(os.path.join(rooms.data, entry), self.trash_dir)
+            discard(os.path.join(rooms.data, entry), self.discard_dir)
         if not siblings and is_directory(rooms.data):
-            discard(rooms.data, self.trash_dir)
+            discard(rooms.data, self.discard_dir)
 
     def _instance(self, path: str) -> str:
         """Give the absolute path of an instance, if it is one."""

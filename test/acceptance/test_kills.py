@@ -18,8 +18,8 @@ import pytest
 from runs import PRELUDE, Runs
 from support import PATIENCE, Project, alive, until
 
-from pipelet import runner
 from pipelet.errors import PrefixLocked
+from pipelet.storage import holding
 
 FIRST = {("a", str(number)) for number in range(6)}
 
@@ -152,7 +152,7 @@ def test_two_runs_at_once(runs: Runs, options: tuple[str, ...]) -> None:
 
 
 def test_a_run_that_has_lost_its_prefix_writes_no_more(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(holding, "_HEARTBEAT_SECONDS", 0.02)
     project.write(
         a="""
         import json, os, time

@@ -466,9 +466,9 @@ def files_of_old_locks_are_left(tree: Checked) -> None:
     os.utime(claim, (0, 0))
 
 
-@damage("trash", "temporary", "temporary", "temporary")
+@damage("discard", "temporary", "temporary", "temporary")
 def rubbish_is_left(tree: Checked) -> None:
-    (tree.prefix / ".pipelet" / "trash" / "x").mkdir(parents=True)
+    (tree.prefix / ".pipelet" / "discard" / "x").mkdir(parents=True)
     (tree.prefix / ".pipelet" / f".{'0' * 32}.tmp").touch()
     (tree.prefix / tree.path("double") / f".{'1' * 32}.tmp").touch()
     (tree.prefix / ".sqlstatus.new").touch()
@@ -615,7 +615,7 @@ def test_what_is_wrong_in_many_places_is_mended_at_once(tree: Checked) -> None:
     ):
         DAMAGES[name][1](tree)
     kinds = set(tree.kinds())
-    assert {"journal-short", "rows", "tag", "args", "tally", "trash", "move", "lock"} <= kinds
+    assert {"journal-short", "rows", "tag", "args", "tally", "discard", "move", "lock"} <= kinds
     assert tree.check(repair=True).clean
     assert tree.check().clean
 

@@ -316,18 +316,18 @@ def test_a_database_that_was_begun_and_not_made_counts_as_none(project: Project,
 
 
 def test_a_killed_writer_leaves_nothing_beside_the_file(tmp_path, project: Project):
-    """Unfinished files lie in the trash, which each run empties."""
+    """Unfinished files lie where they can't be in the way, in a directory which each run empties."""
     pipeline = project.write(**SCRIPTS).pipeline("a -> b", {"a": [1]})
     run_to_end(pipeline)
     tree = Tree(str(project.prefix))
     before = sorted(project.prefix.rglob("*"))
     child = os.fork()
     if child == 0:
-        with replacement(str(project.prefix / "x"), True, tree.trash_dir) as file:
+        with replacement(str(project.prefix / "x"), True, tree.discard_dir) as file:
             file.write(b"half")
             os._exit(0)
     os.waitpid(child, 0)
-    assert len(os.listdir(tree.trash_dir)) == 1
+    assert len(os.listdir(tree.discard_dir)) == 1
     run_to_end(pipeline)
     assert sorted(project.prefix.rglob("*")) == before
 

@@ -68,7 +68,7 @@ def test_create_makes_the_prefix_and_can_be_repeated(tmp_path):
     tree.create()
     before = picture(tree.prefix)
     tree.create()
-    made = {".pipelet", ".pipelet/log", ".pipelet/trash"}
+    made = {".pipelet", ".pipelet/log", ".pipelet/discard"}
     assert before == picture(tree.prefix) == dict.fromkeys(made, "directory")
     assert tree.default_sqlfile == f"{tree.prefix}/.sqlstatus"
     assert tree.lock_path == f"{tree.prefix}/.pipelet/lock"
@@ -374,10 +374,10 @@ def test_removing_an_instance_removes_what_descends_from_it(tree, instance):
     tree.remove_instance(instance)
     tree.remove_instance(instance)
     assert list(tree.find_instances()) == ["z_AAAAAA"]
-    assert os.listdir(tree.trash_dir) == []
+    assert os.listdir(tree.discard_dir) == []
 
 
-def test_removing_goes_through_the_trash_in_one_step(tree, instance, monkeypatch):
+def test_removing_goes_through_another_place_in_one_step(tree, instance, monkeypatch):
     put(tree, f"{A}/data/x")
 
     def killed(*_, **__):
@@ -388,12 +388,12 @@ def test_removing_goes_through_the_trash_in_one_step(tree, instance, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             tree.remove_instance(instance)
     assert not os.path.exists(f"{tree.prefix}/{A}")
-    assert len(os.listdir(tree.trash_dir)) == 1
-    tree.empty_trash()
-    assert os.listdir(tree.trash_dir) == []
+    assert len(os.listdir(tree.discard_dir)) == 1
+    tree.empty_discards()
+    assert os.listdir(tree.discard_dir) == []
 
 
-def test_another_disk_as_trash_is_deleted_in_place(tree, instance, monkeypatch):
+def test_another_disk_is_deleted_in_place(tree, instance, monkeypatch):
     def other_disk(*_):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
@@ -462,7 +462,7 @@ assert os.stat(moved).st_mode & 0o777 == 0o555
 tree.remove_task(path, "2_y", 2, "y", True, ())
 assert tree.present(path) == {""}
 tree.remove_instance(path)
-assert os.listdir(tree.trash_dir) == []
+assert os.listdir(tree.discard_dir) == []
 """
 
 

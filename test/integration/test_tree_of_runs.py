@@ -108,7 +108,7 @@ def test_the_layout(project):
         f"{below}/data/{four}_Galahad", f"{below}/data/{four}_Galahad/product.txt",
     ])
     assert sorted(os.listdir(project.prefix)) == sorted([".pipelet", ".sqlstatus", os.path.basename(melt.path)])
-    assert walk(project.prefix / ".pipelet") == ["log", "log/last_run", "log/pipelet.log", "trash"]
+    assert walk(project.prefix / ".pipelet") == ["discard", "log", "log/last_run", "log/pipelet.log"]
     assert Path(melt.path, "melt.py").read_bytes() == (project.root / "melt.py").read_bytes()
     assert Path(melt.path, "lib.py").read_bytes() == (project.root / "lib.py").read_bytes()
 

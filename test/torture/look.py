@@ -124,8 +124,8 @@ def litter(prefix: Path) -> list[str]:
     said = []
     engine = prefix / ".pipelet"
     for entry in sorted(os.listdir(engine)) if engine.is_dir() else ():
-        inside = os.listdir(engine / entry) if entry == "trash" else ()
-        if entry not in ("log", "trash") or inside:
+        inside = os.listdir(engine / entry) if entry == "discard" else ()
+        if entry not in ("log", "discard") or inside:
             said.append(f".pipelet/{entry} {' '.join(inside)}".strip())
     for side in ("-wal", "-shm", "-journal", ".new"):
         if (prefix / f".sqlstatus{side}").exists():
