@@ -66,7 +66,7 @@ def answers(note: pidfile.Note) -> bool:
     Returns
     -------
     bool
-        Whether a page came.
+        Whether a page came, be it one that tells of an error.
     """
     settings = note.settings
     host = settings.host
@@ -83,7 +83,8 @@ def answers(note: pidfile.Note) -> bool:
     try:
         with contextlib.closing(connection):
             connection.request("GET", f"{settings.base_path}/login")
-            return connection.getresponse().status < 500
+            connection.getresponse()
+            return True
     except (OSError, http.client.HTTPException):
         return False
 
