@@ -148,6 +148,10 @@ class TaskFiles:
         entries = [entry for name in later[:limit] if (entry := self._glance((*parts, name)))]
         return Folder(entries, len(later) > limit, cut)
 
+    def names(self, path: str = "") -> list[str]:
+        """Give the names in a directory, sorted; the errors are those of `folder`."""
+        return self._names(self._parts(path), not path)[0]
+
     def walk(self, most: int) -> Iterator[tuple[str, Entry]]:
         """Go through all that the task left, folder by folder; links are told, never followed.
 

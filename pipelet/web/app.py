@@ -15,9 +15,11 @@ from pipelet.web.handlers.access import Access
 from pipelet.web.handlers.base import Body, Pages, Services, answer, error_page, guarded
 from pipelet.web.handlers.code import Code
 from pipelet.web.handlers.failures import Failures
+from pipelet.web.handlers.files import Files
 from pipelet.web.handlers.home import Home
 from pipelet.web.handlers.index import Index
 from pipelet.web.handlers.log import Log
+from pipelet.web.handlers.products import Products
 from pipelet.web.settings import Settings
 from pipelet.web.tracked import Tracking
 
@@ -25,6 +27,8 @@ from pipelet.web.tracked import Tracking
 PIPELINE_PAGES: tuple[type[Pages], ...] = (
     Index,
     Code,
+    Products,
+    Files,
     Failures,
     Log,
 )

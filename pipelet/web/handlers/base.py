@@ -75,9 +75,12 @@ class Services:
 
     def url(self, *parts: object, **query: object) -> str:
         """The address of a page: the parts of its path, each quoted, and its query; what is ``None`` is left out."""
-        path = "/".join(quote(str(part), safe="/" if index > 3 else "") for index, part in enumerate(parts))
+        # Names of files may be no UTF-8.
+        raw = [str(part).encode("utf-8", "surrogateescape") for part in parts]
+        path = "/".join(quote(part, safe="/" if index > 3 else "") for index, part in enumerate(raw))
         given = [(name, value) for name, value in query.items() if value is not None and value != ""]
-        return f"{self.settings.base_path}/{path}{'?' + urlencode(given, doseq=True) if given else ''}"
+        asked = urlencode(given, doseq=True, errors="surrogateescape")
+        return f"{self.settings.base_path}/{path}{'?' + asked if asked else ''}"
 
     def render(self, template: str, **data: object) -> str:
         """Fill in a template that belongs to no pipeline."""

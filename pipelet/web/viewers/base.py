@@ -61,8 +61,15 @@ def read_part(source: Source, most: int, tail: bool = False) -> tuple[bytes, str
     return data, f"{'Last' if tail else 'First'} {size_text(len(data))} of {size_text(source.size)}."
 
 
-def decode(data: bytes) -> tuple[str, str]:
-    """Guess the encoding of a text that may be cut at both ends: UTF-8, UTF-16 with its mark, or else Latin-1.
+def decode(data: bytes, cut: bool = False) -> tuple[str, str]:
+    """Guess the encoding of a text: UTF-8, UTF-16 with its mark, or else Latin-1.
+
+    Parameters
+    ----------
+    data
+        The text.
+    cut
+        Whether it is a part of a longer one: a sign may be cut at either end.
 
     Returns
     -------
@@ -76,8 +83,7 @@ def decode(data: bytes) -> tuple[str, str]:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            # A sign of up to four bytes may be cut at either end.
-            if (error.start < 4 and _is_utf8(data[4:-4])) or error.start >= len(data) - 4:
+            if cut and ((error.start < 4 and _is_utf8(data[4:-4])) or error.start >= len(data) - 4):
                 text = data.decode("utf-8", "replace")
             else:
                 encoding, text = "latin-1", data.decode("latin-1")
@@ -102,8 +108,8 @@ def is_text(data: bytes) -> bool:
         return True
     if b"\0" in data:
         return False
-    odd = sum(byte < 32 and byte not in b"\t\n\r\f\x1b\b" for byte in data[:4096])
-    return odd * 50 <= len(data[:4096])
+    odd = sum(byte < 32 and byte not in b"\a\b\t\n\f\r\x1b" for byte in data[:4096])
+    return odd * 20 <= len(data[:4096])
 
 
 def cut_line(line: str, most: int = LINE) -> str:

@@ -238,7 +238,7 @@ def _numbers(data: bytes, dtype: Any, shape: list[int], fortran: bool) -> Node |
     if fortran and len(shape) > 1:
         node["text"] += ", in Fortran's order"
     shown = [short(str(item), 60) for item in array[:_SHOWN_NUMBERS]]
-    node["values"] = " ".join(shown) + (" …" if count > len(shown) else "")
+    node["numbers"] = " ".join(shown) + (" …" if count > len(shown) else "")
     if dtype.kind in "iufb" and count:
         numbers = array[np.isfinite(array)] if dtype.kind == "f" else array
         if numbers.size:

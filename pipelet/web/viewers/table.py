@@ -29,7 +29,7 @@ def view(source: Source) -> View:
         With ``comments``, ``head`` (names of columns, or none), ``rows``, ``numeric`` (for each column).
     """
     data, note = read_part(source, 4 * TEXT_BYTES)
-    words, encoding = decode(data)
+    words, encoding = decode(data, note is not None)
     lines = words.split("\n")
     if note and lines:
         # The last one is cut.

@@ -28,7 +28,7 @@ def view(source: Source, tail: bool = False) -> View:
         With ``lines``, ``encoding``, ``tail`` and ``cut`` (whether there is more than this).
     """
     data, note = read_part(source, TEXT_BYTES, tail)
-    text, encoding = decode(data)
+    text, encoding = decode(data, note is not None)
     lines = text.split("\n")
     if lines and not lines[-1]:
         lines.pop()

@@ -1,8 +1,8 @@
 """Values as a tree that a page can show, of a size that a person can read.
 
-A node is a plain dict: ``kind`` (a word, may be empty), ``text`` (the value, on a line), ``items`` (pairs of a name, or
-``None``, and a node), ``more`` (so many items are not shown) and ``note``; all but ``text`` only where there is
-something.
+A node is a plain dict: ``kind`` (a word, may be empty), ``text`` (the value, on a line), ``inside`` (pairs of a name,
+or ``None``, and a node), ``numbers`` (of an array), ``more`` (so many are not shown), ``note`` and ``danger``; all but
+the first two only where there is something.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Budget:
             shown.append(pair)
             if self.left <= 0:
                 break
-        node: Node = {"kind": kind, "text": f"{count:,}", "items": shown, **more}
+        node: Node = {"kind": kind, "text": f"{count:,}", "inside": shown, **more}
         if count > len(shown):
             node["more"] = count - len(shown)
         return node
