@@ -31,7 +31,7 @@ def dependents(
     tuple
         An instance that descends from theirs, and those of its tasks: classes of ``group_by``, those that got ``None``
         from a parent, and those that asked for files or parameters. Where it is not on record of which tasks these
-        were, they are among them.
+        were, they are among them. So are superseded versions: they must not become current again as they are.
     """
     search = _Search(reader, tree, instance, frozenset(tasks))
     for row in _descendants(reader.instances(), instance):
@@ -64,7 +64,7 @@ class _Search:
 
     @staticmethod
     def _is_kept(item: PlanRow) -> bool:
-        return item.status == Status.DONE and bool(item.current)
+        return item.status == Status.DONE
 
     def _looked(self, item: PlanRow, direct: bool, always: bool) -> bool:
         asked = Asked.from_text(item.asked) if item.asked else None

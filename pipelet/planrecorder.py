@@ -214,11 +214,6 @@ class PlanRecorder(Recorder):
         old, action = decision.replaces, decision.action
         events, moves = orders.events, orders.moves
         if old:
-            if orders.marked is None:
-                orders.marked = self._writer.marked(self._instances[planned.segment].id)
-            if old in orders.marked:
-                # What was asked for has come with the newer version, or does not matter any more.
-                events.append(["aside", old, int(Mark.NONE)])
             events.append(["current", old, SUPERSEDED])
             moves.append(("supersede", old))
             if old == orders.whole:

@@ -34,8 +34,6 @@ class Orders:
         self.again: list[TaskRow] = []
         self.moves: list[tuple[str, int]] = []
         self.whole = whole
-        #: The tasks that somebody has marked, once it was looked.
-        self.marked: Mapping[int, int] | None = None
 
 
 class Recorder:
