@@ -15,9 +15,10 @@ import msgpack
 from pipelet.core.model import Mark, Status
 from pipelet.core.plan import Action, Decision, Reason, SegmentPlan
 from pipelet.core.text import task_name
+from pipelet.dependents import dependents
 from pipelet.history import CURRENT, DROPPED, SUPERSEDED
 from pipelet.planner import Planned
-from pipelet.recorder import Orders, Recorder, task_event
+from pipelet.recorder import Orders, Recorder, agree, task_event
 from pipelet.statusdb import Event, InstanceRow, PlanRow, QueuedTask, TaskRow, id_ranges, pack_ids, unpack_ids
 
 _QUEUED = int(Status.QUEUED)
@@ -159,6 +160,8 @@ class PlanRecorder(Recorder):
     ) -> None:
         """Make the records of the tasks that are to run."""
         row = self._instances[planned.segment]
+        if any(decision.reason is Reason.ASKED for decision in decisions):
+            self._pass_on(row, {decision.task for decision in decisions})
         inputs = planned.inputs.rows([decision.position for decision in decisions])
         for decision, (digest, text, blobs) in zip(decisions, inputs, strict=True):
             position, action, task, _, parents, _, _ = decision
@@ -182,6 +185,28 @@ class PlanRecorder(Recorder):
                 # The journal says that it is done; should this run be killed, it must not say so any longer.
                 orders.events.append(task_event(again, ()))
 
+    def _pass_on(self, row: InstanceRow, tasks: Collection[int]) -> None:
+        """Let tasks that looked at others which run again do so, too: before the others are queued.
+
+        Of all that is asked for in the instance at once, since those who looked are looked for one by one.
+        """
+        if self._passed_on.issuperset(tasks):
+            return
+        asked = {task for task, mark in self._writer.marked(row.id).items() if mark == Mark.AGAIN}
+        segments = {other.id: name for name, other in self._instances.items()}
+        for other, found in dependents(self._writer, self._tree, row, asked - self._passed_on):
+            events: list[Event] = [["aside", task, int(Mark.AGAIN)] for task in found]
+            if other.id in segments:
+                self._write(segments[other.id], Orders(other.whole_task, events))
+            else:
+                self._still_ours()
+                journal = self._journal(other.path)
+                other = agree(self._writer, self._tree, other, journal)
+                end = journal.append(events)
+                with self._writer.transaction():
+                    self._writer.apply(other.id, events, end)
+        self._passed_on |= asked | set(tasks)
+
     def _order(
         self, planned: Planned, decision: Decision, task: int, applied: Applied, orders: Orders
     ) -> None:
@@ -189,11 +214,6 @@ class PlanRecorder(Recorder):
         old, action = decision.replaces, decision.action
         events, moves = orders.events, orders.moves
         if old:
-            if orders.marked is None:
-                orders.marked = self._writer.marked(self._instances[planned.segment].id)
-            if old in orders.marked:
-                # What was asked for has come with the newer version, or does not matter any more.
-                events.append(["aside", old, int(Mark.NONE)])
             events.append(["current", old, SUPERSEDED])
             moves.append(("supersede", old))
             if old == orders.whole:

@@ -34,8 +34,6 @@ class Orders:
         self.again: list[TaskRow] = []
         self.moves: list[tuple[str, int]] = []
         self.whole = whole
-        #: The tasks that somebody has marked, once it was looked.
-        self.marked: Mapping[int, int] | None = None
 
 
 class Recorder:
@@ -73,6 +71,8 @@ class Recorder:
         self._modules: dict[str, dict[str, dict[str, str | None]]] = {}
         #: Ids from here on were first given in this run: nothing is on record of them that their rows don't say.
         self._first_id = self._next_id
+        #: Tasks that run again since somebody asked for it, and whose dependents do so, too.
+        self._passed_on: set[int] = set()
         #: Tasks that stand in the database as running.
         self._running: set[int] = set()
 

@@ -467,7 +467,7 @@ def release(
 def run_again(prefix: _Path, tasks: Iterable[int | str] | None, sqlfile: _Path | None = None) -> Marked:
     """Let the next run that wants them run done tasks again, in their places. Nothing is lost before.
 
-    What follows from a task is run again only where its output is another then.
+    What follows from a task is run again where it looked at the task, or gets another input than before.
 
     Parameters
     ----------

@@ -364,6 +364,7 @@ def _serves(record: Record, item: Wanted, parents: str, facts: Facts) -> bool:
     return (
         record.status is Status.DONE
         and record.present
+        and record.mark != Mark.AGAIN
         and record.parents == parents
         and not _looked_elsewhere(record, item, facts)
     )

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,6 +273,14 @@ class World:
         verb = self.chance.choice([set_aside, set_aside, release, run_again, run_again])
         self.story.append(f"{verb.__name__} {chosen}: {verb(self.project.prefix, chosen)}")
 
+    def change_weather(self) -> None:
+        """Something that no record knows of changes for a segment, and it is asked to run again."""
+        name = self.chance.choice([name for name, segment in self.segments.items() if not segment.parents])
+        (self.project.root / f"weather_{name}").write_text(str(self.chance.random()))
+        with Reader.open(self.project.prefix / ".sqlstatus") as reader:
+            ids = [task for row in reader.instances(name) for task in reader.all_ids(row.id)]
+        self.story.append(f"other weather in {name}: {run_again(self.project.prefix, ids)}")
+
     def keep_database(self) -> None:
         database = self.project.prefix / ".sqlstatus"
         if database.exists() and not self._at_work():
@@ -350,6 +358,8 @@ class World:
         shutil.rmtree(fresh, ignore_errors=True)
         root = self.project.root / "elsewhere"
         root.mkdir(exist_ok=True)
+        for path in self.project.root.glob("weather_*"):
+            shutil.copy(path, root)
         os.environ[ROOT] = str(root)
         try:
             other = self.pipeline(fresh)
@@ -426,10 +436,22 @@ FIRST = int(os.environ.get("PIPELET_FIRST_SEED", "0"))
 def test_what_explain_says_is_what_the_run_does(tmp_path: Path, seed: int) -> None:
     world = World(Project(tmp_path), random.Random(seed))
     world.build()
+    _live(world, [world.edit])
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
+def test_what_is_asked_for_reaches_all_that_saw_it(tmp_path: Path, seed: int) -> None:
+    world = World(Project(tmp_path), random.Random(seed))
+    world.build()
+    edits = [world.change_weather, world.change_weather, world.push, world.crash, world.delete_database]
+    _live(world, edits)
+
+
+def _live(world: World, edits: list[Callable[[], None]]) -> None:
     try:
         world.run()
         for _ in range(6):
-            world.edit()
+            world.chance.choice(edits)()
             world.run()
     except (AssertionError, PipeletError) as error:
         scripts = "\n\n".join(f"{item.name} {item.parents}\n{item.source()}" for item in world.segments.values())

@@ -111,6 +111,7 @@ def test_with_worker_processes_too(lab: Lab) -> None:
     lab.ran(processes=2, **PUSH)
     set_aside(lab.project.prefix, None, kind="KeyError")
     assert lab.ran(processes=2, **PUSH) == ["a 2"]
+    assert "more" not in str(lab.summary)
     assert (lab.summary.failed, lab.summary.aside) == (2, 1)
     run_again(lab.project.prefix, [key(lab, "b")])
     assert lab.ran(processes=2, **PUSH) == ["a 2", "b 1", "b 4"]
@@ -209,14 +210,14 @@ def test_what_is_asked_for_runs_once_more_and_its_children_where_its_output_is_a
     said = good.pipeline(**PUSH).explain()
     assert said["a"].reasons == ("asked for: 1",)
     assert (said["a"].inputs, said["b"].certain) == (("2",), False)
-    assert good.ran(**PUSH) == ["a 2"]
+    assert good.ran(**PUSH) == ["a 2", "c all"]
     assert {item.mark for item in good.pipeline(**PUSH).tasks("a")} == {None}
     assert good.ran(**PUSH) == []
     in_order(good)
     rebuilt(good)
     (good.project.root / "offset").write_text("0123456789")
     run_again(good.project.prefix, [task.id])
-    assert good.ran(**PUSH) == ["a 2", "b 12"]
+    assert good.ran(**PUSH) == ["a 2", "b 12", "c all"]
     assert good.pipeline(**PUSH).outputs("b") == [1, 12, 3, 4]
     assert good.ran(**PUSH) == []
 
@@ -252,7 +253,7 @@ def test_a_task_that_is_not_wanted_keeps_its_mark_until_it_is(good: Lab) -> None
     assert good.ran(**PUSH) == []
 
 
-def test_a_newer_version_takes_the_mark_along(project: Project) -> None:
+def test_an_older_version_that_was_asked_for_is_not_revived_as_it_is(project: Project) -> None:
     lab = Lab(project, "a -> b").write(
         a="set_output([1])", b="load_param('a', globals(), [])\nglob_parent('*')\nset_output(get_input())"
     )
@@ -264,13 +265,12 @@ def test_a_newer_version_takes_the_mark_along(project: Project) -> None:
     with Reader.open(project.prefix / ".sqlstatus") as reader:
         old = reader.task(task.id)
         assert old is not None
-        assert (old.current, old.aside) == (0, Mark.NONE)
-    # The parents of the old one are back, and so is it: nobody asks for it any more.
+        assert (old.current, old.aside) == (0, Mark.AGAIN)
+    # The parents of the old one are back, but what was asked for has not been done with them.
+    assert lab.ran(a=[1]) == ["b 1"]
     assert lab.ran(a=[1]) == []
-    assert lab.ran(a=[1]) == []
+    assert lab.ran(a=[1, 2]) == []
     in_order(lab)
-    assert run_again(project.prefix, [task.id]) == Marked(1, 0)
-    lab.ran(a=[1, 2])
     assert run_again(project.prefix, [task.id]) == Marked(0, 1)
     rebuilt(lab)
 
@@ -369,3 +369,102 @@ def test_a_run_that_is_killed_before_it_begins_a_task_loses_nothing(good: Lab) -
         assert connection.execute("SELECT count(*) FROM task WHERE aside = 2 AND output IS NOT NULL").fetchone() == (4,)
     run_to_end(pipeline)
     assert len(pipeline.outputs("b")) == 4
+
+
+# ---- those who looked
+
+
+def test_a_class_of_what_runs_again_runs_again(good: Lab) -> None:
+    (task,) = (task for task in good.pipeline(**PUSH).tasks("a") if task.text == "2")
+    (good.project.root / "offset").write_text("0123456789")
+    run_again(good.project.prefix, [task.id])
+    assert good.ran(**PUSH) == ["a 2", "b 12", "c all"]
+    assert good.pipeline(**PUSH).outputs("c") == [1 + 12 + 3 + 4]
+    assert good.ran(**PUSH) == []
+    in_order(good)
+    rebuilt(good)
+
+
+LOOKERS = {
+    "parent": "with open(glob_parent('x')[0]) as file:\n    text = file.read()",
+    "one parent": "with open(get_data_fn('x', 'a')) as file:\n    text = file.read()",
+    "parameter": "load_param('a', globals(), ['number'])",
+    "all": "glob_seg('a', 'x')",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("how", LOOKERS)
+@pytest.mark.parametrize("far", [False, True])
+def test_who_looked_at_what_runs_again_runs_again(project: Project, how: str, far: bool) -> None:
+    dot = "a -> b -> d -> e" if far else "a -> d -> e"
+    lab = Lab(project, dot).write(
+        a="number = get_input()\nsave_param(['number'])\n"
+          "with open(get_data_fn('x'), 'w') as file:\n    file.write('x')\nset_output(number)",
+        b="with open(get_data_fn('x'), 'w') as file:\n    file.write('x')\nset_output(get_input())",
+        d=f"{LOOKERS[how]}\nset_output(get_input())",
+        e="set_output(get_input())",
+    )
+    lab.ran(a=[1, 2])
+    (task, _) = lab.pipeline(a=[1, 2]).tasks("a")
+    run_again(project.prefix, [task.id])
+    expected = ["a 1"]
+    if how == "all":
+        expected += ["d 1", "d 2"]
+    elif how != "nothing" and not (far and how == "parent"):
+        # far: it looked at b, which does not run
+        expected += ["d 1"]
+    assert lab.ran(a=[1, 2]) == expected
+    assert lab.ran(a=[1, 2]) == []
+    in_order(lab)
+
+
+def test_who_got_none_from_what_runs_again_runs_again(project: Project) -> None:
+    lab = Lab(project, "a -> d").write(a="", d="set_output(1)")
+    lab.ran(a=[1, 2])
+    run_again(project.prefix, [lab.pipeline(a=[1, 2]).tasks("a")[0].id])
+    assert lab.ran(a=[1, 2]) == ["a 1", "d None"]
+    assert lab.ran(a=[1, 2]) == []
+
+
+def test_those_of_another_pipeline_run_again_in_their_own_run(good: Lab) -> None:
+    prefix, a_alone = good.project.prefix, Lab(good.project, "a -> b")
+    run_again(prefix, ids(good, status="done")[:1])
+    assert a_alone.ran(**PUSH) == ["a 1"]
+    in_order(good)
+    rebuilt(good)
+    assert good.ran(**PUSH) == ["c all"]
+    assert good.ran(**PUSH) == []
+
+
+def test_a_run_that_is_killed_when_it_has_queued_what_runs_again_forgets_nobody(good: Lab) -> None:
+    run_again(good.project.prefix, ids(good, status="done")[:1])
+    (good.project.root / "offset").write_text("0123456789")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        try:
+            real = Writer.add_queued
+
+            def add_queued(self: Writer, rows: Any) -> None:
+                real(self, rows)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            Writer.add_queued = add_queued  # type: ignore[method-assign]
+            run_to_end(good.pipeline(**PUSH))
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert good.ran(**PUSH) == ["a 1", "b 11", "c all"]
+    assert good.pipeline(**PUSH).outputs("c") == [11 + 2 + 3 + 4]
+    in_order(good)
+
+
+def test_only_what_the_last_run_wanted_is_meant_by_a_key(lab: Lab) -> None:
+    lab.ran(**PUSH)
+    tasks = ids(lab)
+    with Writer.open(lab.project.prefix / ".sqlstatus", "keep") as writer:
+        writer.apply(writer.instances("a")[0].id, [["current", tasks[0], 2], ["current", tasks[1], 0]])
+    assert set_aside(lab.project.prefix, [key(lab, "a")]) == Marked(0)
+    assert set_aside(lab.project.prefix, tasks) == Marked(1, 1)

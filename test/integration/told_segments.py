@@ -22,6 +22,10 @@ class Told:
         values = seg_input.values() if isinstance(seg_input, dict) else [seg_input]
         self.text = "_".join(map(str, values))
         self.seen: list[object] = [name, version, self.text]
+        weather = self.root / f"weather_{name}"
+        if weather.exists():
+            # What no key and no record knows of.
+            self.seen.append(weather.read_text())
 
     @property
     def number(self) -> int:
