@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 
 from pipelet.storage.files import encode, write_atomic
@@ -28,23 +29,26 @@ def write_last_run(tree: Tree, keys: Mapping[str, str]) -> None:
         It can't be written.
     """
     # It may get lost with the power: it serves those who look on.
-    text = json.dumps({"segments": dict(keys)}, indent=1) + "\n"
+    text = json.dumps({"began": time.time(), "segments": dict(keys)}, indent=1) + "\n"
     write_atomic(os.path.join(tree.log_dir, _NAME), encode(text), False, tree.discard_dir)
 
 
 def read_last_run(tree: Tree) -> dict[str, str]:
     """Give the key of each segment of the last run, parents first; empty where that is not known."""
-    try:
-        with open(os.path.join(tree.log_dir, _NAME), encoding="utf-8") as file:
-            segments = json.load(file)["segments"]
-        return {str(name): str(key) for name, key in segments.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    segments = _read(tree).get("segments")
+    return {str(name): str(key) for name, key in segments.items()} if isinstance(segments, dict) else {}
 
 
 def last_run_began(tree: Tree) -> float | None:
     """Tell when the last run of a prefix began, in seconds since the epoch; ``None`` where that is not known."""
+    began = _read(tree).get("began")
+    return float(began) if isinstance(began, (int, float)) else None
+
+
+def _read(tree: Tree) -> dict[str, object]:
     try:
-        return os.stat(os.path.join(tree.log_dir, _NAME)).st_mtime
-    except OSError:
-        return None
+        with open(os.path.join(tree.log_dir, _NAME), encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -62,9 +62,11 @@ class _Node:
     exposed = False
 
 
-@cherrypy.popargs("pipeline")
-class _Pipelines(_Node):
-    """``/p/<pipeline>/...``"""
+class _Pipelines:
+    """``/p/<pipeline>/...``: without a page of its own, since any word may be the name of a pipeline."""
+
+    def __init__(self, pages: _Node) -> None:
+        self._cp_dispatch = cherrypy.popargs("pipeline", handler=pages)
 
 
 def make_services(settings: Settings, registry: Tracking) -> Services:
@@ -99,7 +101,8 @@ def make_app(services: Services, pages: Iterable[type[Pages]] = PIPELINE_PAGES) 
     for kind in (Home, Access):
         for name, method in _marked(kind(services), "pipelet_route"):
             setattr(root, name, _plain(services, method))
-    pipelines = root.p = _Pipelines()  # type: ignore[attr-defined]
+    pipelines = _Node()
+    root.p = _Pipelines(pipelines)  # type: ignore[attr-defined]
     pipelines.do = _Node()  # type: ignore[attr-defined]
     for page in pages:
         for name, method in _marked(page(services), "pipelet_level"):
