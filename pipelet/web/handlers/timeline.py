@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import cherrypy
+
 from pipelet.errors import StorageError
 from pipelet.statusdb import InstanceRow
 from pipelet.storage import PrefixLock
@@ -55,7 +57,10 @@ class Timeline(Pages):
             if extent is None and began:
                 quiet, extent = True, timeline.last_burst(parts, now)
             found = None if extent is None else _Period(*extent)
-        shown = None if found is None else self._look(site, chosen, known, found, now, asked or period)
+        if known.missing:
+            # A picture of a part is none; without a script, too, the visitor sees how far it is.
+            cherrypy.response.headers["Refresh"] = "0"
+        shown = None if found is None or known.missing else self._look(site, chosen, known, found, now, asked or period)
         frame = found or _Period(0.0, 0.0)
         return site.render(
             "time.html", shown=shown, period=frame, known=known, quiet=quiet and shown is not None,

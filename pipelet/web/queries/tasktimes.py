@@ -43,6 +43,8 @@ class Known(NamedTuple):
 
     columns: dict[int, Columns]  #: by the instance's id
     missing: int  #: of so many versions not all was read yet
+    read: int  #: so many tasks were read
+    total: int  #: of about so many
     as_of: float  #: the oldest moment at which any of it was read
     every: int  #: one task of so many was read
     state: tuple[tuple[int, float], ...]  #: the same as long as all the rest is
@@ -83,7 +85,8 @@ class TaskTimes:
             The versions.
         """
         counts = reader.tally([row.id for row in rows])
-        every = max(1, -(-sum(sum(count.values()) for count in counts.values()) // MOST_OF_PIPELINE))
+        total = sum(sum(count.values()) for count in counts.values())
+        every = max(1, -(-total // MOST_OF_PIPELINE))
         now = revisions(reader)
         if self._lock.acquire(timeout=READ_SECONDS):
             try:
@@ -102,7 +105,9 @@ class TaskTimes:
             state.append((row.id, held.begun_reading))
             if held.revision != now.get(row.id, 0):
                 as_of = min(as_of, held.begun_reading)
-        return Known(columns, missing, as_of, every, tuple(state))
+        reading = [self._reading.get((reader.sqlfile, row.id)) for row in rows if row.id not in columns]
+        done = sum(len(part.ids) for part in columns.values()) + sum(held.size for held in reading if held)
+        return Known(columns, missing, done * every, total, as_of, every, tuple(state))
 
     def _load(self, reader: Reader, rows: Iterable[InstanceRow], every: int, now: dict[int, int]) -> None:
         until = time.monotonic() + READ_SECONDS

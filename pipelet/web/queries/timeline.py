@@ -172,15 +172,17 @@ def look(
     parts = {name: (key, _joined(found)) for name, (key, found) in by_segment.items()}
     everything = _joined([part for _, part in parts.values()])
     maker = _Maker(axis, period, every)
-    whole = maker.row("all", None, everything, None)
-    top = max(float(maker.density(part).max()) for _, part in parts.values())
-    by_time = sorted((maker.row(name, key, part, top) for name, (key, part) in parts.items()), key=_most_time)
+    whole = maker.row("all", None, everything, maker.density(everything))
+    densities = {name: maker.density(part) for name, (_, part) in parts.items()}
+    top = max(float(density.max()) for density in densities.values())
+    by_time = [maker.row(name, key, part, densities[name], top) for name, (key, part) in parts.items()]
+    by_time.sort(key=_most_time)
     shown = by_time[:MOST_ROWS]
     used = np.unique(everything.host)
-    of_hosts = [
-        maker.row(hosts[number], None, Columns._make(column[everything.host == number] for column in everything), None)
-        for number in (used if len(used) > 1 else [])
-    ]
+    of_hosts = []
+    for number in used if len(used) > 1 else []:
+        part = Columns._make(column[everything.host == number] for column in everything)
+        of_hosts.append(maker.row(hosts[number], None, part, maker.density(part)))
     idle, gaps = _gaps(everything, axis, period)
     return Timeline(
         axis, whole, sorted(shown, key=lambda row: row.begun), shown, sorted(of_hosts, key=_most_time)[:MOST_HOSTS],
@@ -209,16 +211,16 @@ class _Maker:
         found: Floats = np.maximum(carried + (after_start - after_stop) / self.width, 0.0)
         return found * self.every
 
-    def row(self, name: str, key: str | None, part: Columns, top: float | None) -> Row:
+    def row(self, name: str, key: str | None, part: Columns, density: Floats, top: float | None = None) -> Row:
         """Draw and sum up some tasks; ``top`` is the number that fills the height, their own if not given."""
-        density = self.density(part)
         lengths = part.ended - part.begun
         slowest = int(lengths.argmax())
+        median, late = np.quantile(lengths, [0.5, 0.95])
         begun, ended = _clipped(part, self.period)
         return Row(
             name, key, _outline(density, top or float(density.max())), _most(begun, ended) * self.every,
-            len(part.ids) * self.every, float((ended - begun).sum()) * self.every, float(np.median(lengths)),
-            float(np.quantile(lengths, 0.95)), float(lengths[slowest]), int(part.ids[slowest]), float(begun.min()),
+            len(part.ids) * self.every, float((ended - begun).sum()) * self.every, float(median),
+            float(late), float(lengths[slowest]), int(part.ids[slowest]), float(begun.min()),
         )
 
 
