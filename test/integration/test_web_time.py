@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 from datetime import datetime
@@ -136,7 +137,9 @@ def test_the_page_shows_the_last_run(prefix):
 
 def test_a_last_run_that_computed_nothing_shows_what_was_computed_before(prefix):
     site = WebSite(knights=prefix)
-    os.utime(prefix / ".pipelet" / "log" / "last_run", (4e9, 4e9))
+    file = prefix / ".pipelet" / "log" / "last_run"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "began": 4e9}))
+    os.utime(file, (4e9, 4e9))
     page = site.browser("ada").get("/p/knights/time").text
     assert "computed nothing" in page
     assert "4 tasks in" in page
