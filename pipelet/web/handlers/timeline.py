@@ -52,8 +52,7 @@ class Timeline(Pages):
         if found is None:
             parts = list(known.columns.values())
             began = None if last is None else last_run_began(site.tree)
-            # A little earlier: a file's time may be coarser than the clock.
-            extent = timeline.extent(parts, began - 1.0 if began else 0.0, now)
+            extent = timeline.extent(parts, began or 0.0, now)
             if extent is None and began:
                 quiet, extent = True, timeline.last_burst(parts, now)
             found = None if extent is None else _Period(*extent)
