@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipelet.core.model import Mark, Status
+from pipelet.deletion import recover
 from pipelet.errors import MarkError, UnknownSegmentError
 from pipelet.failurekinds import Kinds
 from pipelet.history import SUPERSEDED
 from pipelet.recorder import agree
 from pipelet.statusdb import Event, InstanceRow, Reader, Writer, marking
 from pipelet.statusdb.marking import TaskState
-from pipelet.storage import PrefixLock, Tree
+from pipelet.storage import Tree
+from pipelet.storage.holding import held
 
 #: Task ids, and keys of instances or beginnings of keys.
 Chosen = Iterable["int | str"]
@@ -101,7 +103,7 @@ def _run_again(task: TaskState) -> Mark | None:
 def _mark(tree: Tree, sqlfile: str, tasks: Chosen | None, kind: str | None, verb: _Verb) -> Marked:
     chosen = None if tasks is None else list([tasks] if isinstance(tasks, (int, str)) else tasks)
     tree.create()
-    with PrefixLock(tree.lock_path), contextlib.closing(Writer.open(sqlfile, "keep", create=False)) as database:
+    with held(tree), contextlib.closing(_opened(tree, sqlfile)) as database:
         found, passed = _find(tree, database, chosen, verb), 0
         if kind is not None:
             found = _of_kind(database, found, kind)
@@ -119,6 +121,11 @@ def _mark(tree: Tree, sqlfile: str, tasks: Chosen | None, kind: str | None, verb
             with database.transaction():
                 database.apply(instance, events, end)
         return Marked(sum(map(len, changes.values())), passed)
+
+
+def _opened(tree: Tree, sqlfile: str) -> Writer:
+    recover(tree, sqlfile)
+    return Writer.open(sqlfile, "keep", create=False)
 
 
 def _find(tree: Tree, writer: Writer, chosen: Sequence[int | str] | None, verb: _Verb) -> list[TaskState]:

@@ -34,7 +34,7 @@ from pipelet.deletion.preview import (
 )
 from pipelet.deletion.records import computed_again, write_records
 from pipelet.errors import PipeletError, PrefixLocked, PreviewChanged, TaggedError, TrashError
-from pipelet.recorder import journal_events, journal_unfinished
+from pipelet.recorder import agree, journal_unfinished
 from pipelet.statusdb import InstanceRow, Reader, Writer
 from pipelet.statusdb.deleting import count_ended_since, last_ids, owners
 from pipelet.storage import PrefixLock, Tree
@@ -234,9 +234,7 @@ def _delete(
 def _journal_all(tree: Tree, writer: Writer, row: InstanceRow) -> None:
     """See to it that the journal of an instance tells all that the database knows: from it, it is restored."""
     journal = tree.journal(row.path)
-    if journal.size() < row.journal_end:
-        writer.apply(row.id, [], journal.rewrite([list(journal_events(writer, row))]))
-    journal_unfinished(writer, row, journal)
+    journal_unfinished(writer, agree(writer, tree, row, journal), journal)
 
 
 def _packed(tree: Tree, writer: Writer, preview: Preview, days: float, by: str | None) -> Bag:
