@@ -468,3 +468,25 @@ def test_only_what_the_last_run_wanted_is_meant_by_a_key(lab: Lab) -> None:
         writer.apply(writer.instances("a")[0].id, [["current", tasks[0], 2], ["current", tasks[1], 0]])
     assert set_aside(lab.project.prefix, [key(lab, "a")]) == Marked(0)
     assert set_aside(lab.project.prefix, tasks) == Marked(1, 1)
+
+
+def test_an_older_version_that_looked_is_not_revived_as_it_is(good: Lab) -> None:
+    fewer = {"a": (1, 2, 3)}
+    assert good.ran(**fewer) == ["c all"]
+    (good.project.root / "offset").write_text("0123456789")
+    run_again(good.project.prefix, ids(good, status="done")[1:2])
+    assert good.ran(**fewer) == ["a 2", "b 12", "c all"]
+    # The first version has just these parents, but it saw what one of them gave before.
+    assert good.ran(**PUSH) == ["c all"]
+    assert good.pipeline(**PUSH).outputs("c") == [1 + 12 + 3 + 4]
+
+
+def test_who_looked_at_one_of_several_in_its_line_runs_again(project: Project) -> None:
+    lab = Lab(project, "a -> b -> d").write(
+        a="number = 7\nsave_param(['number'])\nset_output(7)", b="set_output(get_input())",
+        d="load_param('a', globals(), ['number'])\nset_output(number)",
+    )
+    assert lab.ran(a=[1, 2]) == ["a 1", "a 2", "b 7", "d 7"]
+    run_again(project.prefix, [lab.pipeline(a=[1, 2]).tasks("a")[1].id])
+    assert lab.ran(a=[1, 2]) == ["a 2", "d 7"]
+    assert lab.ran(a=[1, 2]) == []
