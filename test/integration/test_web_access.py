@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import PATIENCE, alive, until
+from support import PATIENCE, REPOSITORY, alive, until
 from webserver import Home, certificate, home_of
 
 from pipelet.accounts import add_user
@@ -120,6 +120,10 @@ def test_behind_a_proxy_that_takes_the_base_path_away_or_leaves_it(home: Home) -
         assert f'href="{base}/p/cmb/"' in page
         assert home.get(f"{given}/", **forwarded)[1]["location"] == f"{base}/login"
     assert "ada logged in from 192.0.2.7: cmb" in home.log
+    # a proxy passes on what only looks like its own header
+    home.log_in("ada", "lovelace", X_Forwarded_For="192.0.2.8")
+    assert "192.0.2.8" not in home.log
+    assert "ada logged in from 127.0.0.1" in home.log
 
 
 def test_nobody_says_for_others_where_they_come_from(home: Home) -> None:
@@ -224,6 +228,36 @@ def test_a_signal_ends_it_within_two_seconds_whatever_is_open(home: Home, signum
     assert "ignored" not in home.log
 
 
+HANGS = """
+import sys, threading
+from pipelet.web.server import serve
+from pipelet.web.settings import Settings
+
+def hangs(environ, start):
+    start("200 OK", [])
+    yield b"begun"
+    threading.Event().wait()
+
+serve(Settings(port=int(sys.argv[1])), lambda: hangs, lambda note: print("ready", flush=True))
+"""
+
+
+def test_a_page_that_hangs_does_not_hold_up_the_end(home: Home) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGS, str(home.port)], env=home.environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    with socket.create_connection(("127.0.0.1", home.port), timeout=PATIENCE) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(10)
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert "ended with requests under way" in home.log
+    assert not list(home.state.glob("*.json"))
+
+
 def test_the_server_has_nothing_of_the_terminal_that_started_it(home: Home) -> None:
     home.start()
     assert os.getsid(home.pid) == home.pid
@@ -259,7 +293,11 @@ def test_a_script_beside_the_pipeline_does_not_take_the_place_of_a_module(home: 
     """Segments may be called random.py or http.py; the server is started where they are."""
     for name in ("http", "random", "json", "cherrypy", "pipelet"):
         (home.root / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
-    script = "import sys; sys.path.pop(0); from pipelet.cli.pipeweb import main; sys.exit(main(sys.argv[1:]))"
+    home.environment.pop("PYTHONPATH")
+    script = (
+        f"import sys; sys.path[0] = {str(REPOSITORY)!r}; from pipelet.cli.pipeweb import main;"
+        " sys.exit(main(sys.argv[1:]))"
+    )
     started = subprocess.run(
         [sys.executable, "-c", script, "start", "--port", str(home.port)], cwd=home.root, env=home.environment,
         capture_output=True, text=True, check=False,
