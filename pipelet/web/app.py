@@ -18,6 +18,7 @@ from pipelet.web.handlers.failures import Failures
 from pipelet.web.handlers.home import Home
 from pipelet.web.handlers.index import Index
 from pipelet.web.handlers.log import Log
+from pipelet.web.handlers.space import Space
 from pipelet.web.settings import Settings
 from pipelet.web.tracked import Tracking
 
@@ -27,6 +28,7 @@ PIPELINE_PAGES: tuple[type[Pages], ...] = (
     Code,
     Failures,
     Log,
+    Space,
 )
 
 #: For our own pages: nothing inline, nothing from elsewhere.
