@@ -48,6 +48,7 @@ __all__ = [
     "Preview",
     "Trashed",
     "chosen",
+    "condemn",
     "delete_instances",
     "delete_tasks",
     "empty_trash",
@@ -106,6 +107,14 @@ class Trashed:
     def expired(self) -> bool:
         """Whether its time has passed."""
         return self.until <= time.time()
+
+    @property
+    def left(self) -> str:
+        """In which time it will be final, in words."""
+        days = (self.until - time.time()) / _DAY
+        if days <= 0:
+            return "any time now"
+        return f"in {days:.0f} days" if days >= 1.5 else "in a day" if days >= 0.75 else f"in {days * 24:.0f} hours"
 
     def __str__(self) -> str:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.made))
@@ -389,6 +398,23 @@ def empty_trash(
             bag.empty(progress)
             number += 1
     return number
+
+
+def condemn(tree: Tree, ids: Iterable[str]) -> None:
+    """Say that deletions are final: from now on they can't be restored, and `empty_trash` deletes their files.
+
+    Raises
+    ------
+    TrashError
+        One of them is not in the trash, or is being restored.
+    """
+    found = {bag.id: bag for bag in bags(tree, KEPT, GONE)}
+    for id in ids:
+        bag = found.get(id)
+        if bag is None:
+            raise TrashError(f"the deletion {id} is not in the trash (any more)")
+        if bag.state == KEPT:
+            bag.turn(GONE)
 
 
 def keep_house(tree: Tree, sqlfile: str, progress: Emptied = lambda files: None) -> None:

@@ -15,6 +15,7 @@ SELECT_OWNERS = "SELECT id, instance FROM task WHERE id IN (SELECT value FROM js
 #: What lies in directories, and is younger than some moment.
 COUNT_ENDED_SINCE = "SELECT count(*) FROM task WHERE instance = ? AND place IS NOT NULL AND ended > ?"
 SELECT_SEQUENCE = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?"
+SELECT_REVISIONS = "SELECT instance, revision FROM settled"
 UPDATE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 INSERT_SEQUENCE = """
 INSERT INTO sqlite_sequence (name, seq) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?)"""
@@ -67,3 +68,8 @@ def reserve_ids(writer: Writer, last: LastIds) -> None:
         for name, number in zip(LastIds._fields, last, strict=True):
             writer._do(INSERT_SEQUENCE, name, number, name)
             writer._do(UPDATE_SEQUENCE, number, name)
+
+
+def revisions(reader: Reader) -> dict[int, int]:
+    """Give how often the tasks of each instance were changed."""
+    return dict(reader._all(SELECT_REVISIONS))

@@ -135,7 +135,7 @@ def replacement(path: str, sync: bool = True, scratch: str | None = None) -> Ite
     Parameters
     ----------
     path
-        The file to replace; it need not exist. The new one's mode follows the umask.
+        The file to replace; it need not exist. The new one has its mode; where there is none, the umask's.
     sync
         Wait until the disk has it.
     scratch
@@ -158,6 +158,7 @@ def replacement(path: str, sync: bool = True, scratch: str | None = None) -> Ite
     try:
         # tempfile would make it readable by its owner alone, whatever the umask says.
         with open(temporary, "xb") as file:
+            _keep_mode(path, file)
             yield file
             if sync:
                 file.flush()
@@ -176,6 +177,15 @@ def replacement(path: str, sync: bool = True, scratch: str | None = None) -> Ite
         raise
     if sync:
         sync_directory(folder)
+
+
+def _keep_mode(path: str, file: BinaryIO) -> None:
+    """Let those read the new file who could read the old one, whoever writes it."""
+    # A file system without modes, or somebody else's file: then the umask decides.
+    with contextlib.suppress(OSError):
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+        if mode != stat.S_IMODE(os.fstat(file.fileno()).st_mode) and not os.path.islink(path):
+            os.fchmod(file.fileno(), mode)
 
 
 def write_atomic(path: str, data: bytes, sync: bool = True, scratch: str | None = None) -> None:

@@ -245,6 +245,8 @@ def pack(
     with storage_errors("write", tree.trash_dir):
         make_directories(tree.trash_dir, tree.synced)
         os.mkdir(unfinished)
+        _share(tree, unfinished)
+        _share(tree, tree.trash_dir)
         for name, table in ((_MANIFEST, {**manifest, "id": id}), (_MOVES, {"moves": list(moves)})):
             with open(os.path.join(unfinished, name), "xb") as file:
                 file.write(encode(json.dumps(table, indent=1)))
@@ -252,12 +254,22 @@ def pack(
                     file.flush()
                     os.fsync(file.fileno())
         write_records(os.path.join(unfinished, RECORDS))
+        for name in os.listdir(unfinished):
+            os.chmod(os.path.join(unfinished, name), stat.S_IMODE(os.stat(unfinished).st_mode) & 0o666)
         if tree.synced:
             sync_directory(unfinished)
         os.rename(unfinished, os.path.join(tree.trash_dir, id + MOVING))
         if tree.synced:
             sync_directory(tree.trash_dir)
     return Bag(tree, id, MOVING)
+
+
+def _share(tree: Tree, directory: str) -> None:
+    """Let those in who may look into the prefix, also where a server with a strict umask makes it."""
+    with contextlib.suppress(OSError):
+        mode = stat.S_IMODE(os.stat(tree.engine_dir).st_mode)
+        if stat.S_IMODE(os.stat(directory).st_mode) != mode:
+            os.chmod(directory, mode)
 
 
 def bags(tree: Tree, *states: str) -> list[Bag]:

@@ -20,6 +20,7 @@ from pipelet.web.handlers.home import Home
 from pipelet.web.handlers.index import Index
 from pipelet.web.handlers.log import Log
 from pipelet.web.handlers.products import Products
+from pipelet.web.handlers.space import Space
 from pipelet.web.handlers.timeline import Timeline
 from pipelet.web.settings import Settings
 from pipelet.web.tracked import Tracking
@@ -33,6 +34,7 @@ PIPELINE_PAGES: tuple[type[Pages], ...] = (
     Failures,
     Log,
     Timeline,
+    Space,
 )
 
 #: For our own pages: nothing inline, nothing from elsewhere.

@@ -200,9 +200,12 @@ def pages(settings: Settings) -> Application:
     """
     # cherrypy takes its time to import, and a port in use should be told at once.
     from pipelet.web.app import make_app, make_services
+    from pipelet.web.housekeeping import Housekeeper
     from pipelet.web.tracked import Registry
 
-    application: Application = make_app(make_services(settings, Registry(settings.config)))
+    registry = Registry(settings.config)
+    application: Application = make_app(make_services(settings, registry))
+    Housekeeper(registry).start()
     return application
 
 

@@ -369,6 +369,18 @@ def test_a_purge_keeps_the_record(lab: Project) -> None:
     assert not utils.check_prefix(lab.prefix).clean
 
 
+def test_a_strict_umask_shuts_nobody_out(lab: Project) -> None:
+    path = paths(lab)["a"]
+    before = os.umask(0o077)
+    try:
+        trashed = utils.purge_instances(lab.prefix, [keys(lab)["a"]])
+    finally:
+        os.umask(before)
+    trash = lab.prefix / ".pipelet" / "trash"
+    modes = [trash, trash / trashed.id, trash / trashed.id / "manifest.json", lab.prefix / path / "a.meta"]
+    assert [oct(file.stat().st_mode & 0o777) for file in modes] == ["0o755", "0o755", "0o644", "0o644"]
+
+
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 

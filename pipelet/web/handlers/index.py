@@ -135,7 +135,7 @@ class Index(Pages):
 
     def _tree(self, site: Site, asked: Asked, expand: str) -> Markup:
         """The tree as HTML, kept until the database changes: it is the largest part of the page by far."""
-        sizes = measured(site.tree)
+        sizes = measured(site.tree, site.sqlfile)
         stamp = stamp_of(site.sqlfile, site.tree)
         given = Filter() if asked.problems else asked.filter
         place = (site.sqlfile, site.name, site.tree.prefix, given, expand)

@@ -98,7 +98,7 @@ def _look(found: Card, tracked: Tracked, tree: Tree) -> Card:
         for tally in reader.tally([row.id for row in chosen]).values():
             for status, number in tally.items():
                 counts[str(status)] = counts.get(str(status), 0) + number
-    sizes = [size for size in measured(tree).values() if size is not None]
+    sizes = [size for size in measured(tree, tracked.sqlfile).values() if size is not None]
     return found._replace(
         counts=counts,
         shares=tuple(shares(counts)),

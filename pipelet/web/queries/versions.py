@@ -12,6 +12,7 @@ from pipelet.statusdb import InstanceRow, Reader, versions
 from pipelet.storage import Tree
 from pipelet.storage.lastrun import read_last_run
 from pipelet.web.queries.filters import ANY, Asked, candidates
+from pipelet.web.sizes import of as sizes_of
 
 #: The exposed values of so many tasks are looked at.
 TASKS = 64
@@ -309,6 +310,6 @@ class _Walk:
                 yield Item("end")
 
 
-def measured(tree: Tree) -> dict[int, float | None]:
+def measured(tree: Tree, sqlfile: str) -> dict[int, float | None]:
     """The bytes of each instance, as far as they were measured."""
-    return {}
+    return {number: size.bytes for number, size in sizes_of(tree, sqlfile).items()}
