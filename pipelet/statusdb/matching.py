@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipelet.core.model import DIGEST, Status
-from pipelet.core.text import task_name
 from pipelet.statusdb.reader import Reader
 from pipelet.statusdb.rows import id_list
 
@@ -38,7 +37,6 @@ SELECT_DURATIONS = f"""
 SELECT ended - begun FROM task
 WHERE instance = ? AND current = 1 AND status = {Status.DONE.value} AND ended IS NOT NULL AND begun IS NOT NULL
 ORDER BY id LIMIT ?"""
-SELECT_NAMES = "SELECT id, text FROM task WHERE instance = ? AND id IN (SELECT value FROM json_each(?))"
 
 
 class MatchedTask(NamedTuple):
@@ -150,11 +148,3 @@ def durations(reader: Reader, instance_id: int) -> Durations:
     if not found:
         return Durations(0, 0.0, None, None, True)
     return Durations(len(found), sum(found), statistics.median(found), max(found), whole)
-
-
-def directories_among(reader: Reader, instance_id: int, names: Iterable[str]) -> set[str]:
-    """Give those of some names that are the directories of tasks of an instance."""
-    numbers = {name: name.partition("_")[0] for name in names}
-    ids = [int(number) for number in numbers.values() if number.isascii() and number.isdigit() and len(number) < 19]
-    rows = reader._all(SELECT_NAMES, instance_id, id_list(ids)) if ids else []
-    return {task_name(number, text) for number, text in rows} & numbers.keys()

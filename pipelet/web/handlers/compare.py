@@ -13,8 +13,9 @@ from pipelet.statusdb.matching import MatchedTask
 from pipelet.web.handlers.base import BadQuery, Body, NotFound, Pages, Site, reads
 from pipelet.web.queries.compare import compare
 from pipelet.web.queries.contents import MOST_FILES, Content, content, difference
-from pipelet.web.queries.pairs import Matches, Pair, Reading, count, counterpart, files_of, matches, pair
 from pipelet.web.queries.oneversion import Versions
+from pipelet.web.queries.pairs import Matches, Pair, Reading, count, counterpart, matches, pair
+from pipelet.web.queries.products import files_of
 
 _VIEWS = ("side", "blink", "difference")
 _LISTS = ("both", "old", "new")
@@ -63,10 +64,7 @@ class Compare(Pages):
                 row = None if task is None else site.reader.instance_by_id(task.instance)
                 if task is None or row is None:
                     raise NotFound("There is no such task, or no longer.")
-                brief = MatchedTask(
-                    task.id, task.digest, task.text, task.status, task.current, task.place, task.begun, task.ended
-                )
-                opened.append(files_of(site.tree, site.reader, row, brief).open(path))
+                opened.append(files_of(site.tree, site.reader, row, task).open(path))
             drawn = difference(opened[0], opened[1], size)
         except (MissingProductError, RefusedProductError) as error:
             raise NotFound(f"It can't be shown: {error}.") from error

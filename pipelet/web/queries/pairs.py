@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipelet.errors import StorageError
-from pipelet.history import SUPERSEDED
 from pipelet.statusdb import InstanceRow, ParamRow, Reader
-from pipelet.statusdb.matching import WALKED, MatchedTask, directories_among, inputs, listed, search, walk
+from pipelet.statusdb.matching import WALKED, MatchedTask, inputs, listed, search, walk
 from pipelet.storage import Entry, Kind, TaskFiles, Tree
 from pipelet.web.queries.compare import Beside
+from pipelet.web.queries.products import files_of
 from pipelet.web.viewers.kinds import kind_by_name
 
 #: Pairs on a page.
@@ -155,16 +155,6 @@ def counterpart(reader: Reader, old: int, new: int, task: int) -> tuple[MatchedT
     number = search(reader, other, [found.digest], 0, _THOROUGH).found.get(found.digest)
     matched = listed(reader, [number]).get(number) if number is not None else None
     return (found, matched) if owner.instance == old else (matched, found)
-
-
-def files_of(tree: Tree, reader: Reader, row: InstanceRow, task: MatchedTask) -> TaskFiles:
-    """Give access to the files of a task, while the reader is open."""
-
-    def siblings(names: Collection[str]) -> Collection[str]:
-        return directories_among(reader, row.id, names)
-
-    current = task.current != SUPERSEDED
-    return TaskFiles(tree, row.path, task.id, task.text, task.place, current, siblings, reader.sqlfile)
 
 
 def pair(
