@@ -14,6 +14,7 @@ from pipelet.web.auth.gate import Gate
 from pipelet.web.handlers.access import Access
 from pipelet.web.handlers.base import Body, Pages, Services, answer, error_page, guarded
 from pipelet.web.handlers.code import Code
+from pipelet.web.handlers.compare import Compare
 from pipelet.web.handlers.failures import Failures
 from pipelet.web.handlers.files import Files
 from pipelet.web.handlers.home import Home
@@ -29,6 +30,7 @@ from pipelet.web.tracked import Tracking
 PIPELINE_PAGES: tuple[type[Pages], ...] = (
     Index,
     Code,
+    Compare,
     Products,
     Files,
     Failures,

@@ -218,7 +218,7 @@ class Versions:
                     exposed.add(param.name)
         found = []
         for name in sorted(shared.keys() | values.keys()):
-            texts = [shared[name]] if name in shared else list(values[name])
+            texts = [shared[name]] if name in shared else sorted(values[name], key=_by_size)
             found.append(Parameter(name, name in exposed, tuple(texts[:_VALUES]), name in shared, len(texts) > _VALUES))
         return found, len(ids) if len(ids) >= _SAMPLE else 0
 
@@ -226,6 +226,15 @@ class Versions:
 def words(value: object) -> list[str]:
     """The texts in a list that may be anything."""
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _by_size(text: str) -> tuple[int, float, str]:
+    """Numbers first, by their size: then versions whose tasks came in another order have equal lists."""
+    try:
+        number = float(text)
+    except ValueError:
+        return (1, 0.0, text)
+    return (0, number, text) if number == number else (1, 0.0, text)
 
 
 def _word(value: object) -> str | None:

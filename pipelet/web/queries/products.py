@@ -11,6 +11,7 @@ from pipelet.errors import MissingProductError, StorageError
 from pipelet.history import SUPERSEDED
 from pipelet.statusdb import InstanceRow, Reader, TaskRow
 from pipelet.statusdb.browsing import BriefTask, Choice, TaskPage, names_of, task_page
+from pipelet.statusdb.matching import MatchedTask
 from pipelet.storage import Entry, Kind, TaskFiles, Tree
 from pipelet.web.viewers.kinds import has_picture
 
@@ -37,7 +38,9 @@ class ShownFile(NamedTuple):
     picture: bool
 
 
-def files_of(tree: Tree, reader: Reader, instance: InstanceRow, task: TaskRow | BriefTask) -> TaskFiles:
+def files_of(
+    tree: Tree, reader: Reader, instance: InstanceRow, task: TaskRow | BriefTask | MatchedTask
+) -> TaskFiles:
     """Give access to the files of a task.
 
     Parameters

@@ -15,6 +15,7 @@ JOBS = {
     "array": "arrays",
     "archive": "archives",
     "code": "highlight",
+    "difference": "differences",
     "fits": "fitsfile",
     "json": "jsontree",
     "picture": "pictures",
@@ -35,7 +36,7 @@ def limit(seconds: float, memory: int, size: int) -> None:
     memory
         In bytes.
     size
-        Of the file: it may be mapped.
+        Of the files: they may be mapped.
     """
     whole = max(int(seconds), 1)
     wanted = {
@@ -68,7 +69,8 @@ def start_nothing() -> None:
 
 def main(request: dict[str, Any]) -> int:
     """Do the job; 0 and the answer, or 3 and the reason."""
-    limit(request["seconds"], request["memory"], os.fstat(0).st_size)
+    handles = [0, int(request["options"].get("other", 0))]
+    limit(request["seconds"], request["memory"], sum(os.fstat(handle).st_size for handle in set(handles)))
     sys.path[:] = request["path"]
     module = importlib.import_module(f"pipelet.web.viewers.{JOBS[request['job']]}")
     errors = importlib.import_module("pipelet.errors")

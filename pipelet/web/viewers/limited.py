@@ -35,7 +35,13 @@ class Limits(NamedTuple):
     answer: int = 8 << 20
 
 
-def ask(job: str, file: BinaryIO, options: Mapping[str, Any] | None = None, limits: Limits | None = None) -> bytes:
+def ask(
+    job: str,
+    file: BinaryIO,
+    options: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    other: BinaryIO | None = None,
+) -> bytes:
     """Have a file looked at.
 
     Parameters
@@ -48,6 +54,8 @@ def ask(job: str, file: BinaryIO, options: Mapping[str, Any] | None = None, limi
         For the job.
     limits
         What it may use.
+    other
+        A second file, for jobs that compare: its handle is ``options["other"]``.
 
     Returns
     -------
@@ -63,18 +71,29 @@ def ask(job: str, file: BinaryIO, options: Mapping[str, Any] | None = None, limi
     if not _TURNS.acquire(timeout=_PATIENCE):
         raise ViewError("the server is busy with other files: load the page again in a moment")
     try:
-        return _run(job, file, dict(options or {}), limits)
+        return _run(job, file, dict(options or {}), limits, other)
     finally:
         _TURNS.release()
 
 
-def ask_json(job: str, file: BinaryIO, options: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Any:
+def ask_json(
+    job: str,
+    file: BinaryIO,
+    options: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    other: BinaryIO | None = None,
+) -> Any:
     """Have a file looked at, and read the answer as JSON; otherwise as `ask`."""
-    return json.loads(ask(job, file, options, limits))
+    return json.loads(ask(job, file, options, limits, other))
 
 
-def _run(job: str, file: BinaryIO, options: dict[str, Any], limits: Limits) -> bytes:
+def _run(job: str, file: BinaryIO, options: dict[str, Any], limits: Limits, other: BinaryIO | None) -> bytes:
     file.seek(0)
+    handles: tuple[int, ...] = ()
+    if other is not None:
+        other.seek(0)
+        handles = (other.fileno(),)
+        options["other"] = handles[0]
     request = {
         "job": job,
         "options": options,
@@ -86,7 +105,7 @@ def _run(job: str, file: BinaryIO, options: dict[str, Any], limits: Limits) -> b
     process = subprocess.Popen(
         [sys.executable, "-I", "-B", _CHILD, json.dumps(request)],
         stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/",
-        start_new_session=True,
+        start_new_session=True, pass_fds=handles,
     )
     assert process.stdout is not None
     try:
