@@ -163,6 +163,8 @@ def numbers(counts: Mapping[str, int], waiting: str | None) -> str:
         return "waiting" if waiting else "no tasks"
     failed = counts.get(str(Status.FAILED), 0)
     words = f"{done:,} done" if done + failed == total else f"{done:,} of {total:,} done"
+    if waiting:
+        words += ", waiting"
     return words if not failed else f"{words}, {failed:,} failed" if done else f"{failed:,} of {total:,} failed"
 
 
