@@ -152,7 +152,7 @@ def test_a_number_is_sought_as_it_may_be_written():
         ({}, None, "empty", "no tasks"),
         ({}, "a failed", "waiting", "waiting"),
         ({"done": 4}, None, "done", "4 done"),
-        ({"done": 4, "queued": 1200}, None, "queued", "4 of 1,204 done"),
+        ({"done": 4, "queued": 1200}, None, "queued", "4 of 1\u202f204 done"),
         ({"done": 3, "failed": 1}, None, "failed", "3 done, 1 failed"),
         ({"failed": 2, "queued": 1}, None, "failed", "2 of 3 failed"),
         ({"running": 1}, "x", "running", "0 of 1 done, waiting"),

@@ -53,7 +53,7 @@ function showHead(now) {
   part("state").textContent = now.on ? "Running" : now.holder ? "The last run died" : "No run at the moment";
   part("said").textContent = now.total ? now.said : "";
   const who = now.holder && `on ${now.holder.host || "another machine"}`;
-  part("who").textContent = !who ? "" : now.on ? `${who}, pid ${now.holder.pid}, since ${ago(now.holder.since)}`.replace("since just now", "just begun").replace(/since (.*) ago/, "for $1") : `${who}; the next one goes on from there`;
+  if (on || now.on || now.holder) part("who").textContent = !who ? "" : now.on ? `${who}, pid ${now.holder.pid}, since ${ago(now.holder.since)}`.replace("since just now", "just begun").replace(/since (.*) ago/, "for $1") : `${who}; the next one goes on from there`;
   part("bar").max = now.total || 1;
   part("bar").value = now.ended;
 }
