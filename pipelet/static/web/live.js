@@ -129,7 +129,10 @@ async function renew() {
   else if (newer) run.after(newer);
   drawn.clear();
   box.dispatchEvent(new Event("pipelet:renewed"));
-  if (row) box.querySelector(`.row[data-row="${CSS.escape(row)}"]`)?.focus();
+  if (!row) return;
+  box.querySelector(`.row[data-row="${CSS.escape(row)}"]`)?.focus();
+  // It may be gone, or among the other versions now, which are reduced.
+  if (document.activeElement === document.body) box.querySelector('.row[tabindex="0"]')?.focus();
 }
 
 async function look() {
