@@ -53,7 +53,7 @@ function showHead(now) {
   part("state").textContent = now.on ? "Running" : now.holder ? "The last run died" : "No run at the moment";
   part("said").textContent = now.total ? now.said : "";
   const who = now.holder && `on ${now.holder.host || "another machine"}`;
-  part("who").textContent = !who ? "" : now.on ? `${who}, pid ${now.holder.pid}, since ${ago(now.holder.since)}`.replace("since just now", "just begun").replace(/since (.*) ago/, "for $1") : `${who}; the next one goes on from there`;
+  if (on || now.on || now.holder) part("who").textContent = !who ? "" : now.on ? `${who}, pid ${now.holder.pid}, since ${ago(now.holder.since)}`.replace("since just now", "just begun").replace(/since (.*) ago/, "for $1") : `${who}; the next one goes on from there`;
   part("bar").max = now.total || 1;
   part("bar").value = now.ended;
 }
@@ -129,7 +129,10 @@ async function renew() {
   else if (newer) run.after(newer);
   drawn.clear();
   box.dispatchEvent(new Event("pipelet:renewed"));
-  if (row) box.querySelector(`.row[data-row="${CSS.escape(row)}"]`)?.focus();
+  if (!row) return;
+  box.querySelector(`.row[data-row="${CSS.escape(row)}"]`)?.focus();
+  // It may be gone, or among the other versions now, which are reduced.
+  if (document.activeElement === document.body) box.querySelector('.row[tabindex="0"]')?.focus();
 }
 
 async function look() {

@@ -158,7 +158,15 @@ function count() {
   said.textContent = chosen ? `${chosen} chosen` : "";
 }
 
-form.addEventListener("change", count);
+const all = form.querySelector("[data-check-shown]");
+all.hidden = false;
+form.addEventListener("change", (event) => {
+  if (event.target === all) {
+    // What is reduced is not seen, so it is not chosen by the way.
+    for (const input of form.querySelectorAll('input[name="key"]')) input.checked = all.checked && isShown(rowOf(input));
+  }
+  count();
+});
 // The browser may bring the boxes back as they were, after this.
 addEventListener("pageshow", count);
 

@@ -15,7 +15,9 @@ import cherrypy
 from markupsafe import Markup
 
 from pipelet.errors import UnknownSegmentError
+from pipelet.storage.lastrun import last_run_began
 from pipelet.tags import put_tag
+from pipelet.web.formats import number
 from pipelet.web.handlers.base import (
     BadQuery,
     Body,
@@ -69,6 +71,7 @@ class Index(Pages):
         return site.render(
             "index.html",
             live=live,
+            began=last_run_began(site.tree),
             said=_said(live),
             tree=tree,
             asked=asked,
@@ -108,15 +111,15 @@ class Index(Pages):
         word = " ".join(str(tag).split())[:LONGEST_TAG]
         if not word:
             raise BadQuery("Write a tag into the field beside the button: a word or a few.")
-        number = self._put(site, key, word)
-        notice(self.services, f"{_versions(number)} {'has' if number == 1 else 'have'} the tag “{word}”.")
+        count = self._put(site, key, word)
+        notice(self.services, f"{_versions(count)} {'has' if count == 1 else 'have'} the tag “{word}”.")
         raise redirect(_way_back(site, back))
 
     @changes
     def do_untag(self, site: Site, key: object = (), back: str = "", **rest: object) -> Body:
         """Take the tag of versions away."""
-        number = self._put(site, key, None)
-        notice(self.services, f"{_versions(number)} {'has' if number == 1 else 'have'} no tag now.")
+        count = self._put(site, key, None)
+        notice(self.services, f"{_versions(count)} {'has' if count == 1 else 'have'} no tag now.")
         raise redirect(_way_back(site, back))
 
     def _put(self, site: Site, key: object, word: str | None) -> int:
@@ -203,9 +206,9 @@ def _said(live: Live) -> str:
     """How far it is, in a line."""
     failed = live.count("failed")
     done = live.count("done")
-    parts = [f"all {done:,} done" if done == live.total else f"{done:,} of {live.total:,} done"]
+    parts = [f"all {number(done)} done" if done == live.total else f"{number(done)} of {number(live.total)} done"]
     if failed:
-        parts.append(f"{failed:,} failed")
+        parts.append(f"{number(failed)} failed")
     left = words_left(live.left, live.more)
     return ", ".join([*parts, left] if left else parts)
 
@@ -257,8 +260,8 @@ def _texts(value: object) -> Sequence[str]:
     return [one for one in values if isinstance(one, str) and one]
 
 
-def _versions(number: int) -> str:
-    return "1 version" if number == 1 else f"{number} versions"
+def _versions(count: int) -> str:
+    return "1 version" if count == 1 else f"{number(count)} versions"
 
 
 def _query_of(given: Filter) -> str:

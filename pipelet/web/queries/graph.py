@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipelet.core.model import Status
+from pipelet.web.formats import number
 
 #: Points for each letter of a name, and around it.
 _LETTER, _AROUND = 8.2, 34.0
@@ -17,6 +18,8 @@ _LEAST_WIDTH, _MOST_WIDTH, _HEIGHT = 132.0, 300.0, 62.0
 _SECONDS = 5.0
 _INCH = 72.0
 _EDGE = 6.0
+#: In the order in which a person reads them.
+ORDER = ("done", "failed", "running", "queued")
 #: The first of these that a segment has gives its box a colour.
 _PRECEDENCE = ("failed", "running", "waiting", "queued", "done")
 
@@ -113,14 +116,14 @@ def _lay_out(widths: tuple[float, ...], edges: tuple[tuple[int, int], ...]) -> L
         return None
 
 
-def read_plain(text: str, number: int) -> Layout:
+def read_plain(text: str, count: int) -> Layout:
     """Read what ``dot -Tplain`` wrote.
 
     Parameters
     ----------
     text
         Its output; boxes are named n0, n1 and so on.
-    number
+    count
         How many boxes there are.
 
     Raises
@@ -139,13 +142,12 @@ def read_plain(text: str, number: int) -> Layout:
             x, y, w, h = (float(word) * _INCH for word in words[2:6])
             places[int(words[1][1:])] = Place(x - w / 2 + _EDGE, height - y - h / 2 + _EDGE, w, h)
         elif words[0] == "edge":
-            count = int(words[3])
-            given = [float(word) * _INCH for word in words[4 : 4 + 2 * count]]
+            given = [float(word) * _INCH for word in words[4 : 4 + 2 * int(words[3])]]
             points = [f"{x + _EDGE:.1f},{height - y + _EDGE:.1f}" for x, y in zip(given[::2], given[1::2], strict=True)]
             lines.append(f"M{points[0]}C{' '.join(points[1:])}")
-    if len(places) != number:
-        raise ValueError(f"{len(places)} boxes, not {number}")
-    return Layout(width + 2 * _EDGE, height + 2 * _EDGE, [places[place] for place in range(number)], lines)
+    if len(places) != count:
+        raise ValueError(f"{len(places)} boxes, not {count}")
+    return Layout(width + 2 * _EDGE, height + 2 * _EDGE, [places[place] for place in range(count)], lines)
 
 
 def colour(counts: Mapping[str, int], waiting: str | None) -> str:
@@ -162,15 +164,25 @@ def numbers(counts: Mapping[str, int], waiting: str | None) -> str:
     if not total:
         return "waiting" if waiting else "no tasks"
     failed = counts.get(str(Status.FAILED), 0)
-    words = f"{done:,} done" if done + failed == total else f"{done:,} of {total:,} done"
-    return words if not failed else f"{words}, {failed:,} failed" if done else f"{failed:,} of {total:,} failed"
+    words = f"{number(done)} done" if done + failed == total else f"{number(done)} of {number(total)} done"
+    if waiting:
+        words += ", waiting"
+    return words if not failed else (
+        f"{words}, {number(failed)} failed" if done else f"{number(failed)} of {number(total)} failed"
+    )
+
+
+def ordered(tally: Mapping[Status, int]) -> dict[str, int]:
+    """Counts by the word of the status, in the order in which a person reads them."""
+    words = {str(status): count for status, count in tally.items()}
+    return {status: words[status] for status in ORDER if words.get(status)}
 
 
 def shares(counts: Mapping[str, int]) -> list[tuple[str, float, float]]:
     """A bar of 100: status, start and width of each piece."""
     total = sum(counts.values())
     found, start = [], 0.0
-    for status in ("done", "failed", "running", "queued"):
+    for status in ORDER:
         part = 100 * counts.get(status, 0) / total if total else 0.0
         if part:
             found.append((status, round(start, 2), round(part, 2)))

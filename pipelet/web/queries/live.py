@@ -15,6 +15,7 @@ from pipelet.errors import StorageError
 from pipelet.statusdb import InstanceRow, Reader, versions
 from pipelet.statusdb.now import running
 from pipelet.storage import Holder, PrefixLock, Tree
+from pipelet.web.queries.graph import ordered
 from pipelet.web.queries.versions import last_rows
 
 #: So many running tasks are named.
@@ -166,9 +167,7 @@ def look(reader: Reader, tree: Tree, now: float) -> Live:
     rows = reader.instances()
     chosen, _ = last_rows(rows, tree)
     tally = reader.tally([row.id for row in chosen])
-    segments = [
-        Progress(row, {str(status): number for status, number in tally[row.id].items()}) for row in chosen
-    ]
+    segments = [Progress(row, ordered(tally[row.id])) for row in chosen]
     tasks: list[Task] = []
     first: dict[int, int] = {}
     for one in segments:

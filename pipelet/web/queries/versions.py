@@ -12,6 +12,7 @@ from pipelet.statusdb import InstanceRow, Reader, versions
 from pipelet.storage import Tree
 from pipelet.storage.lastrun import read_last_run
 from pipelet.web.queries.filters import ANY, Asked, candidates
+from pipelet.web.queries.graph import ordered
 from pipelet.web.sizes import of as sizes_of
 
 #: The exposed values of so many tasks are looked at.
@@ -127,7 +128,7 @@ def read_versions(reader: Reader, tree: Tree, cache: ParamCache, sizes: Mapping[
     every = {}
     for row in rows:
         shown, more = params.get(row.id, ((), 0))
-        counts = {str(status): number for status, number in tally.get(row.id, {}).items()}
+        counts = ordered(tally.get(row.id, {}))
         every[row.id] = Version(
             row.id, row.segment, row.key[:_KEY_SHOWN], os.path.basename(row.path), row.created, tags.get(row.id),
             row.waiting, counts, shown, more, sizes.get(row.id), row.id in last, row.parents,
