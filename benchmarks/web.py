@@ -7,8 +7,9 @@
 
 For each size a server of its own shows a prefix as it is after a year of work (see ``webdata.py``). Each page is asked
 for by one client, again and again, and by 20 clients, each of which asks twice a second; both with nothing else going
-on, and while a run of short tasks writes to the same database. The clients are a process of their own. Then the same
-run goes with and without 20 clients that follow it, side by side.
+on, and while a run of short tasks writes to each of the databases. The sizes take turns, so that what else the machine
+does counts for all of them; the style sheet shows how much that is. The clients are a process of their own. Then the
+same run goes with and without 20 clients that follow it, side by side.
 """
 
 from __future__ import annotations
@@ -42,11 +43,14 @@ SIZES = (1_000, 100_000, 1_000_000)
 CLIENTS = 20
 #: Between two requests of one of many clients, in seconds.
 PACE = 0.5
+#: The sizes take turns so often.
+ROUNDS = 4
 #: Between two looks of a page that follows a run, in seconds; as ``live.js`` has it.
 POLL = 2.0
 NAME, PASSWORD = "bench", "a long word"
 #: From the name of a page to its address below ``/p/bench/``; what stands in braces is filled in.
 PAGES: Mapping[str, str] = {
+    "style sheet": "../../static/style.css",
     "home": "../../",
     "index": "",
     "index, filtered": "?status=failed",
@@ -80,6 +84,7 @@ class Reached(NamedTuple):
 
     median: float
     p99: float
+    cpu: float  #: of the server, for one request
     number: int
     bytes: int  #: the largest answer
 
@@ -89,7 +94,8 @@ class Server(NamedTuple):
 
     host: str
     port: int
-    cookie: str
+    pid: int
+    cookie: str = ""
 
 
 class Pages(NamedTuple):
@@ -118,7 +124,7 @@ def serving(sqlfile: Path, scratch: Path) -> Iterator[Server]:
         if address is None:
             raise MeasuringError(f"the server did not start: {words.strip() or process.wait(10)}")
         found = urlsplit(address)
-        yield _logged_in(Server(found.hostname or "", found.port or 80, ""))
+        yield _logged_in(Server(found.hostname or "", found.port or 80, process.pid))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)
@@ -176,17 +182,35 @@ def clients_at(
             process.communicate(timeout=90)
 
 
-def reached(server: Server, path: str, clients: int, requests: int) -> Reached | None:
-    """Measure one page in one way; None where there is no such page."""
-    ask(server, path, 1, 2, 0.0)  # the first one fills caches, and compiles templates
-    got = ask(server, path, clients, requests, PACE if clients > 1 else 0.0)
-    statuses = got["statuses"]
-    if set(statuses) == {"404"}:
+def reached(servers: Sequence[Server], paths: Sequence[str], clients: int, requests: int) -> list[Reached | None]:
+    """Measure one page in one way at each of the servers, in turns; None where there is no such page."""
+    answers: list[list[dict[str, Any]]] = [[] for _ in servers]
+    for server, path in zip(servers, paths, strict=True):
+        ask(server, path, 1, 2, 0.0)  # the first one fills caches, and compiles templates
+    for _ in range(ROUNDS):
+        for server, path, got in zip(servers, paths, answers, strict=True):
+            before = _cpu(server.pid)
+            got.append(ask(server, path, clients, max(1, requests // ROUNDS), PACE if clients > 1 else 0.0))
+            got[-1]["cpu"] = _cpu(server.pid) - before
+    return [_summed(path, got) for path, got in zip(paths, answers, strict=True)]
+
+
+def _summed(path: str, answers: Sequence[dict[str, Any]]) -> Reached | None:
+    statuses = {status for got in answers for status in got["statuses"]}
+    if statuses == {"404"}:
         return None
-    if set(statuses) != {"200"}:
-        raise MeasuringError(f"{path} was answered with {statuses}")
-    times = sorted(got["seconds"])
-    return Reached(statistics.median(times), _p99(times), len(times), got["bytes"])
+    if statuses != {"200"}:
+        words = next((got["words"] for got in answers if got["words"]), "")
+        raise MeasuringError(f"{path} was answered with {', '.join(sorted(statuses))}: {words}")
+    times = sorted(seconds for got in answers for seconds in got["seconds"])
+    cpu = sum(got["cpu"] for got in answers) / len(times)
+    return Reached(statistics.median(times), _p99(times), cpu, len(times), max(got["bytes"] for got in answers))
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _p99(times: Sequence[float]) -> float:
@@ -271,16 +295,18 @@ def pages_table(found: Pages, smallest: Pages | None) -> Table:
         row = [name]
         for way in WAYS:
             reading = ways.get(way)
-            row.append(f"{milliseconds(reading.median)} / {milliseconds(reading.p99)}" if reading else "-")
+            words = (milliseconds(reading.median), milliseconds(reading.p99)) if reading else ("-",)
+            row += [" / ".join(words), milliseconds(reading.cpu) if reading else "-"]
         for way in WAYS:
             other = smallest.reached.get(name, {}).get(way) if smallest else None
-            row.append(f"{ways[way].p99 / other.p99:.2f}" if other and way in ways else "-")
+            if smallest:
+                row.append(f"{ways[way].p99 / other.p99:.2f}" if other and way in ways else "-")
         rows.append([*row, f"{max(reading.bytes for reading in ways.values()) / 1e3:.0f}"])
-    ratios = [f"ratio {way}" for way in WAYS]
-    note = "ms to the first byte, median / 99th percentile; ratios are those of the 99th percentile."
+    head = [word for way in WAYS for word in (f"{way}", "CPU")] + [f"ratio {way}" for way in WAYS if smallest]
+    note = "ms to the first byte, median / 99th percentile, and of the server's CPU; ratios of the 99th percentile."
     if found.missing:
         note += f" Not there: {'; '.join(found.missing)}."
-    return Table(f"{found.tasks:,} tasks", ("page", *WAYS, *ratios, "kB"), rows, note)
+    return Table(f"{found.tasks:,} tasks", ("page", *head, "kB"), rows, note)
 
 
 def slowdown_table(found: dict[str, Any]) -> Table:
@@ -346,22 +372,53 @@ def addresses(made: Made, names: Sequence[str]) -> dict[str, str]:
     return {name: f"/p/bench/{PAGES[name].format(**words)}".replace("/p/bench/../../", "/") for name in names}
 
 
-def look(server: Server, made: Made, scratch: Path, tasks: int, options: argparse.Namespace) -> Pages:
-    """Ask for all pages, with nothing else going on and then beside a run."""
-    found = Pages(tasks, {}, [])
+class Place(NamedTuple):
+    """One size: its prefix and its server."""
+
+    tasks: int
+    made: Made
+    server: Server
+    scratch: Path
+
+
+def look(places: Sequence[Place], options: argparse.Namespace) -> list[Pages]:
+    """Ask for all pages at all sizes, with nothing else going on and then beside runs."""
+    found = [Pages(place.tasks, {}, []) for place in places]
+    servers = [place.server for place in places]
+    listed = [addresses(place.made, options.pages) for place in places]
     for beside in ("", ", run") if not options.no_run else ("",):
-        with running(scratch, made.prefix) if beside else contextlib.nullcontext():
-            for name, path in addresses(made, options.pages).items():
-                if name in found.missing:
-                    continue
+        with contextlib.ExitStack() as runs:
+            for place in places if beside else ():
+                runs.enter_context(running(place.scratch, place.made.prefix))
+            for name in options.pages:
                 for clients in (1, CLIENTS):
-                    progress(f"{tasks:,} tasks: {name}, {clients} clients{beside} ...")
-                    reading = reached(server, path, clients, options.requests)
-                    if reading is None:
-                        found.missing.append(name)
-                        break
-                    found.reached.setdefault(name, {})[f"{clients}{beside}"] = reading
+                    if any(name in one.missing for one in found):
+                        continue
+                    progress(f"{name}, {clients} clients{beside} ...")
+                    readings = reached(servers, [paths[name] for paths in listed], clients, options.requests)
+                    for one, reading in zip(found, readings, strict=True):
+                        if reading is None:
+                            one.missing.append(name)
+                        else:
+                            one.reached.setdefault(name, {})[f"{clients}{beside}"] = reading
     return found
+
+
+@contextlib.contextmanager
+def prepared_places(options: argparse.Namespace, temporary: Path) -> Iterator[list[Place]]:
+    """Make all prefixes, and start a server for each."""
+    with contextlib.ExitStack() as servers:
+        places = []
+        for tasks in sorted(options.tasks):
+            scratch = temporary / str(tasks)
+            home = Path(options.keep) if options.keep else scratch
+            for directory in (scratch, home):
+                directory.mkdir(parents=True, exist_ok=True)
+            made = prepared(home.resolve(), tasks)
+            if NAME not in users(made.sqlfile):
+                add_user(made.sqlfile, NAME, 2, PASSWORD)
+            places.append(Place(tasks, made, servers.enter_context(serving(made.sqlfile, scratch)), scratch))
+        yield places
 
 
 def read_options() -> argparse.Namespace:
@@ -387,22 +444,17 @@ def read_options() -> argparse.Namespace:
 def main() -> int:
     """Measure; the status tells whether all ran, not whether the goals are met."""
     options = read_options()
-    found: list[Pages] = []
     runs: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="web-bench-") as temporary:
-        for tasks in sorted(options.tasks):
-            scratch = Path(temporary, str(tasks))
-            home = Path(options.keep) if options.keep else scratch
-            for directory in (scratch, home):
-                directory.mkdir(parents=True, exist_ok=True)
-            made = prepared(home.resolve(), tasks)
-            if NAME not in users(made.sqlfile):
-                add_user(made.sqlfile, NAME, 2, PASSWORD)
-            with serving(made.sqlfile, scratch) as server:
-                found.append(look(server, made, scratch, tasks, options))
-                say(pages_table(found[-1], found[0] if len(found) > 1 else None).text() + "\n")
-                if tasks == max(options.tasks) and options.repeats:
-                    runs = slowdown(server, scratch, made.prefix, options)
+    with (
+        tempfile.TemporaryDirectory(prefix="web-bench-") as temporary,
+        prepared_places(options, Path(temporary)) as places,
+    ):
+        found = look(places, options)
+        for one in found:
+            say(pages_table(one, found[0] if one is not found[0] else None).text() + "\n")
+        if options.repeats:
+            last = places[-1]
+            runs = slowdown(last.server, last.scratch, last.made.prefix, options)
     tables = [pages_table(one, found[0] if one is not found[0] else None) for one in found]
     if runs:
         tables.append(slowdown_table(runs))

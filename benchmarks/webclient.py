@@ -14,6 +14,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import re
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ class _Load:
         self.seconds: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.bytes = 0
+        self.words = ""  #: of an answer that went wrong
         self.ended = threading.Event()
         self._guard = threading.Lock()
         self._left = int(order.get("requests") or 0) or None
@@ -63,7 +65,11 @@ class _Load:
         answer = connection.getresponse()
         first = answer.read(1)
         taken = time.perf_counter() - begun
-        self._note(taken, str(answer.status), len(first) + len(answer.read()))
+        body = first + answer.read()
+        if answer.status >= 400:
+            shown = body.decode("utf-8", "replace").partition("<main")[2]
+            self.words = " ".join(re.sub(r"<[^>]*>", " ", shown).split())
+        self._note(taken, str(answer.status), len(body))
 
     def _note(self, taken: float | None, status: str, size: int) -> None:
         with self._guard:
@@ -86,7 +92,8 @@ def main() -> int:
     for client in clients:
         client.join()
     taken = time.perf_counter() - begun
-    json.dump({"seconds": load.seconds, "statuses": load.statuses, "bytes": load.bytes, "taken": taken}, sys.stdout)
+    found = {"seconds": load.seconds, "statuses": load.statuses, "bytes": load.bytes, "words": load.words}
+    json.dump({**found, "taken": taken}, sys.stdout)
     return 0
 
 

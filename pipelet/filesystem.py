@@ -93,7 +93,7 @@ def lock_holders(paths: Sequence[str | os.PathLike[str]], locks_text: str | None
     """
     if locks_text is None:
         try:
-            locks_text = _LOCKS.read_text(encoding="ascii", errors="replace")
+            locks_text = _LOCKS.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
     files = set()

@@ -39,6 +39,8 @@ _DAMAGED = ("malformed", "not a database", "Could not decode", "no such table", 
 _MAGIC = b"SQLite format 3\0"
 _SIDE_FILES = ("-wal", "-journal")
 _COPY_TRIALS = 20
+#: Seconds after each attempt to open a file beside which a writer may be at work; two of them, if there is none.
+_PAUSES = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 0.5)
 _REBUILD = "`pipeutils -r PREFIX SQLFILE`"
 
 
@@ -284,14 +286,9 @@ def open_for_reading(path: str) -> sqlite3.Connection:
     if not has_database(path):
         raise _missing(path)
     with translated(path):
-        connection = _connect_reader(path)
-        try:
-            version = schema.read_version(connection, path)
-        except BaseException as error:
-            connection.close()
-            if not isinstance(error, sqlite3.Error) or not _needs_recovery(error, path):
-                raise
-        else:
+        opened = _opened(path)
+        if opened is not None:
+            connection, version = opened
             if version == schema.newest_version():
                 return connection
             connection.close()
@@ -302,6 +299,29 @@ def open_for_reading(path: str) -> sqlite3.Connection:
             connection.close()
             raise _missing(path)
         return connection
+
+
+def _opened(path: str) -> tuple[sqlite3.Connection, int] | None:
+    """Open the file itself, and read the version of its tables; ``None`` where only a writer could open it.
+
+    While a writer opens or closes it, what stands beside it comes and goes, and for a moment it looks as if a writer
+    had been killed. That passes, and a copy of a large file takes long.
+    """
+    for pause in _PAUSES:
+        before = _fingerprint(path)
+        connection = _connect_reader(path)
+        try:
+            return connection, schema.read_version(connection, path)
+        except BaseException as error:
+            connection.close()
+            if not isinstance(error, sqlite3.Error) or not _needs_recovery(error, path):
+                raise
+        time.sleep(pause)
+        # Always a second time; then as long as there is somebody who does something.
+        lives = _fingerprint(path) != before or lock_holders([path, path + "-shm"])
+        if pause > _PAUSES[0] and not lives:
+            break
+    return None
 
 
 def _private_copy(path: str) -> sqlite3.Connection:

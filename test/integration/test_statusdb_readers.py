@@ -492,6 +492,31 @@ def test_a_large_database_is_not_looked_through(tmp_path: Path, monkeypatch: pyt
             assert set(writer.tags()) == {1}
 
 
+def test_a_writer_that_comes_or_goes_at_that_moment_makes_nobody_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlfile = tmp_path / "db"
+    with Writer.open(sqlfile) as writer:
+        writer.set_tag(1, "there")
+    monkeypatch.setattr(opening, "_private_copy", lambda path: pytest.fail("copied"))
+    monkeypatch.setattr(opening, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(opening.schema, "read_version", _failing_first(opening.schema.read_version))
+    assert read_tags(sqlfile) == {1: "there"}
+
+
+def _failing_first(read: Callable[[sqlite3.Connection, str], int]) -> Callable[[sqlite3.Connection, str], int]:
+    calls = []
+
+    def read_version(connection: sqlite3.Connection, path: str) -> int:
+        calls.append(path)
+        if len(calls) == 1:
+            # What SQLite says where the shared memory goes between two looks.
+            raise sqlite3.OperationalError("unable to open database file")
+        return read(connection, path)
+
+    return read_version
+
+
 def test_a_large_database_of_another_program_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "CHECKED_SIZE", 1000)
     somebody_elses_log(tmp_path / "db")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from urllib.parse import parse_qs, urlencode
 
 import cherrypy
@@ -34,6 +35,7 @@ from pipelet.web.queries import graph
 from pipelet.web.queries.filters import STATUSES, Asked, Filter, read_filter
 from pipelet.web.queries.live import Live, Watch, is_unsettled, stamp_of, words_left
 from pipelet.web.queries.versions import (
+    Item,
     ParamCache,
     Versions,
     matching,
@@ -138,48 +140,78 @@ class Index(Pages):
 
     def _tree(self, site: Site, asked: Asked, expand: str) -> Markup:
         """The tree as HTML, kept until the database changes: it is the largest part of the page by far."""
-        sizes = measured(site.tree, site.sqlfile)
-        stamp = stamp_of(site.sqlfile, site.tree)
         given = Filter() if asked.problems else asked.filter
-        place = (site.sqlfile, site.name, site.tree.prefix, given, expand)
-
-        def make() -> tuple[Markup, bool]:
+        slot = self._trees.slot((site.sqlfile, site.name, site.tree.prefix, given, expand))
+        # Who asks while another makes it most often finds it made. A long search is no reason to stand in a row.
+        with slot.lock if not given.param else contextlib.nullcontext():
+            sizes = measured(site.tree, site.sqlfile)
+            stamp = stamp_of(site.sqlfile, site.tree)
+            mark = (stamp, hash(tuple(sorted(sizes.items()))))
+            kept = slot.made
+            if kept is not None and kept[0] == mark:
+                return kept[1]
+            keep = not is_unsettled(stamp, time.time())
             found = read_versions(site.reader, site.tree, self._params, sizes)
-            return _tree_html(site, found, asked, expand)
+            made, whole = _tree_html(site, found, asked, expand, {} if given.param else slot.rows)
+            slot.made = (mark, made) if keep and whole else None
+            return made
 
-        mark = (stamp, hash(tuple(sorted(sizes.items()))))
-        return self._trees.get(place, mark, not is_unsettled(stamp, time.time()), make)
+
+class _Slot:
+    """One tree, as it was made last, and its rows: most of them stay as they are while a run changes a few."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.made: tuple[object, Markup] | None = None
+        self.rows: dict[int, tuple[Item, Markup]] = {}
 
 
 class _Kept:
     """The last few trees that were made."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[object, tuple[object, Markup]] = OrderedDict()
+        self._slots: OrderedDict[object, _Slot] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, place: object, mark: object, keep: bool, make: Callable[[], tuple[Markup, bool]]) -> Markup:
+    def slot(self, place: object) -> _Slot:
         with self._lock:
-            found = self._kept.get(place)
-        if found is not None and found[0] == mark:
-            return found[1]
-        made, whole = make()
-        if keep and whole:
-            with self._lock:
-                self._kept[place] = (mark, made)
-                self._kept.move_to_end(place)
-                while len(self._kept) > _KEPT_TREES:
-                    self._kept.popitem(last=False)
-        return made
+            slot = self._slots.setdefault(place, _Slot())
+            self._slots.move_to_end(place)
+            while len(self._slots) > _KEPT_TREES:
+                self._slots.popitem(last=False)
+            return slot
 
 
-def _tree_html(site: Site, found: Versions, asked: Asked, expand: str) -> tuple[Markup, bool]:
+class _Rows:
+    """Makes the rows of a tree, those anew that are not as they were."""
+
+    def __init__(self, site: Site, kept: dict[int, tuple[Item, Markup]]) -> None:
+        self._row = site.services.templates.get_template("_version_row.html").module.row  # type: ignore[attr-defined]
+        self._base = site.url()
+        self._before = kept
+        self.made: dict[int, tuple[Item, Markup]] = {}
+
+    def html(self, item: Item) -> Markup:
+        """The row of a version."""
+        assert item.version is not None
+        kept = self._before.get(item.version.id)
+        if kept is None or kept[0] != item:
+            kept = (item, Markup(self._row(item, self._base)))
+        self.made[item.version.id] = kept
+        return kept[1]
+
+
+def _tree_html(
+    site: Site, found: Versions, asked: Asked, expand: str, kept: dict[int, tuple[Item, Markup]]
+) -> tuple[Markup, bool]:
     whole, ids = True, None
     if asked.filter and not asked.problems:
         ids, whole = matching(site.reader, found, asked)
     segments = sorted({one.segment for one in found.every.values()}, key=str.casefold)
+    rows = _Rows(site, kept)
     made = site.services.templates.get_template("_versions.html").render(
         site=site,
+        rows=rows,
         items=walk(found, ids, expand),
         number=len(found.every),
         matches=None if ids is None else len(ids),
@@ -188,6 +220,10 @@ def _tree_html(site: Site, found: Versions, asked: Asked, expand: str) -> tuple[
         base=site.url(),
         known=found.last_run,
     )
+    # In place, and not of versions that are gone.
+    for gone in kept.keys() - rows.made.keys():
+        kept.pop(gone, None)
+    kept.update(rows.made)
     return Markup(made), whole
 
 
