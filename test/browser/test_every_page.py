@@ -1,0 +1,53 @@
+"""What holds for every page: nothing to complain of for assistive technology, small screens and the console."""
+
+from __future__ import annotations
+
+import pytest
+from browsing import PHONE, Places, visiting
+
+NAMES = ["home", "index", "index-open", "code", "failures", "log", "time", "time-of-the-last-run"]
+
+
+def test_every_page_is_looked_at(places: Places):
+    assert sorted(places.pages()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_wrong_with_a_page(ada, places, name):
+    page = ada.go(places.pages()[name])
+    assert ada.violations() == [], "in the light theme"
+    assert ada.sideways() == []
+    page.emulate_media(color_scheme="dark")
+    assert ada.violations() == [], "in the dark theme"
+    page.set_viewport_size(PHONE)
+    page.reload()
+    assert ada.sideways() == [], "on a telephone"
+    assert ada.violations() == [], "on a telephone"
+
+
+def test_the_log_in_form_too(chromium, site):
+    with visiting(chromium, site) as visitor:
+        page = visitor.go("/p/cmb/log")
+        assert page.get_by_label("Password").is_visible()
+        assert visitor.violations() == []
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size(PHONE)
+        assert visitor.violations() == []
+        assert visitor.sideways() == []
+
+
+def test_an_error_page_too(ada):
+    ada.expected_statuses.add(404)
+    ada.go("/p/cmb/nowhere")
+    assert ada.violations() == []
+    assert ada.sideways() == []
+
+
+def test_the_theme_is_chosen_and_kept(ada, places):
+    page = ada.go("/p/cmb/log")
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(background)
+    page.get_by_role("button", name="Light or dark theme").click()
+    assert page.evaluate(background) != light
+    page.reload()
+    assert page.evaluate(background) != light
