@@ -47,11 +47,11 @@ class Home:
     def command(self, *words: object) -> list[str]:
         return [sys.executable, "-m", "pipelet.cli.pipeweb", *map(str, words)]
 
-    def typed(self, *words: object) -> subprocess.CompletedProcess[str]:
+    def typed(self, *words: object, where: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``pipeweb`` with these words to its end."""
         return subprocess.run(
-            self.command(*words), cwd=self.root, env=self.environment, capture_output=True, text=True, check=False,
-            timeout=120,
+            self.command(*words), cwd=where or self.root, env=self.environment, capture_output=True,
+            text=True, check=False, timeout=120,
         )
 
     def start(self, *words: object) -> subprocess.CompletedProcess[str]:
@@ -111,7 +111,10 @@ def home_of(root: Path) -> Iterator[Home]:
     try:
         yield home
     finally:
-        home.typed("stop")
+        # not where a test may have put modules of its own
+        stopped = home.typed("stop", where=Path("/"))
+    if home.state.is_dir():
+        assert stopped.returncode == 0, stopped.stderr
 
 
 def certificate(directory: Path, name: str = "own") -> tuple[Path, Path]:

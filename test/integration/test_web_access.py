@@ -293,13 +293,13 @@ def test_a_script_beside_the_pipeline_does_not_take_the_place_of_a_module(home: 
     """Segments may be called random.py or http.py; the server is started where they are."""
     for name in ("http", "random", "json", "cherrypy", "pipelet"):
         (home.root / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
-    home.environment.pop("PYTHONPATH")
+    environment = {name: value for name, value in home.environment.items() if name != "PYTHONPATH"}
     script = (
         f"import sys; sys.path[0] = {str(REPOSITORY)!r}; from pipelet.cli.pipeweb import main;"
         " sys.exit(main(sys.argv[1:]))"
     )
     started = subprocess.run(
-        [sys.executable, "-c", script, "start", "--port", str(home.port)], cwd=home.root, env=home.environment,
+        [sys.executable, "-c", script, "start", "--port", str(home.port)], cwd=home.root, env=environment,
         capture_output=True, text=True, check=False,
     )
     assert started.returncode == 0, started.stderr
