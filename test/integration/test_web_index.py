@@ -17,6 +17,7 @@ from pipelet.launchers import launch_interactive, launch_process
 from pipelet.pipeline import Pipeline
 from pipelet.statusdb import Reader, Writer
 from pipelet.storage import PrefixLock, Tree
+from pipelet.storage.lastrun import last_run_began
 from pipelet.utils import delete_instances, tag_instances
 from pipelet.web.queries import live
 
@@ -389,6 +390,7 @@ def test_many_who_look_ask_the_database_once(monkeypatch, site):
     look = live.look
     monkeypatch.setattr(live, "look", lambda *given: looked.append(1) or look(*given))
     monkeypatch.setattr(live, "FRESH", 3600.0)
+    monkeypatch.setattr(live, "_UNSETTLED", 1e9)
     visitors = [site.browser("ada"), site.browser("guest")]
     for visitor in visitors * 5:
         assert visitor.get("/p/knights/live").status == 200
@@ -400,7 +402,7 @@ def test_a_database_that_has_not_changed_is_not_asked_again(monkeypatch, prefix,
     look = live.look
     monkeypatch.setattr(live, "look", lambda *given: looked.append(1) or look(*given))
     monkeypatch.setattr(live, "FRESH", 0.0)
-    monkeypatch.setattr(live, "_UNSETTLED", 0.0)
+    monkeypatch.setattr(live, "_UNSETTLED", -1e9)
     ada = site.browser("ada")
     for _ in range(3):
         ada.get("/p/knights/live")
@@ -504,6 +506,14 @@ def test_the_first_page_tells_how_each_pipeline_stands(prefix, ada):
     assert str(prefix) in page
     assert "3 of 2 segments" in page
     assert "read only" not in page
+
+
+def test_when_the_last_run_began_goes_with_a_copied_tree(made, prefix):
+    before = last_run_began(Tree(str(prefix)))
+    assert 0 < before <= time.time()
+    os.utime(os.path.join(Tree(str(prefix)).log_dir, "last_run"))
+    assert last_run_began(Tree(str(prefix))) == before
+    assert before >= max(row.created for row in rows_of(made / "data")) - 60
 
 
 def test_the_first_page_says_who_may_only_read(site):
