@@ -32,7 +32,7 @@ def opened(tree: Tree, sqlfile: str) -> Iterator[tuple[Writer, Callable[[], None
     with held(tree, patience=_PATIENCE) as (lock, still_ours):
         tree.empty_discards()
         recover(tree, sqlfile)
-        with contextlib.closing(Writer.open(sqlfile, create=False)) as writer:
+        with contextlib.closing(_durable(tree, sqlfile)) as writer:
             catch_up(writer, tree)
             if tree.products.doubtful():
                 distrust(writer, tree)
@@ -41,6 +41,14 @@ def opened(tree: Tree, sqlfile: str) -> Iterator[tuple[Writer, Callable[[], None
             if lock.took_over:
                 sweep(writer, tree)
             yield writer, still_ours
+
+
+def _durable(tree: Tree, sqlfile: str) -> Writer:
+    writer = Writer.open(sqlfile, create=False)
+    if tree.synced:
+        # A deletion that counts as finished must not come back in the database after a power cut.
+        writer.wait_for_disk()
+    return writer
 
 
 def finish(tree: Tree, writer: Writer | None, bag: Bag) -> None:
@@ -129,7 +137,7 @@ def recover(tree: Tree, sqlfile: str) -> int:
         if has_database(sqlfile):
             # A file that is none of ours, or damaged, is made anew from the tree.
             with contextlib.suppress(DamagedDatabaseError, ForeignDatabaseError, NewerDatabaseError):
-                writer = stack.enter_context(contextlib.closing(Writer.open(sqlfile, create=False)))
+                writer = stack.enter_context(contextlib.closing(_durable(tree, sqlfile)))
         for bag in cut:
             if bag.state == BACK:
                 try:

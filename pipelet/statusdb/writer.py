@@ -132,6 +132,10 @@ class Writer(Reader):
             self._connection.execute(sql.SET_BUSY_TIMEOUT.format(milliseconds=int(self._timeout * 1000)))
         return str(actual)
 
+    def wait_for_disk(self) -> None:
+        """From now on, end no transaction before the disk has it: what follows is in no journal."""
+        self._do(sql.SET_SYNCHRONOUS["delete"])
+
     def close(self) -> None:
         """Close it, with a rollback journal at rest: that can be read where no file may be made beside it.
 

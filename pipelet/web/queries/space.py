@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -19,6 +20,9 @@ from pipelet.web.sizes import Size, total
 _DAY = 86400.0
 #: Whoever looks at a preview waits for its measuring at most so many seconds.
 _PATIENCE = 0.4
+#: By file, when it was changed last, and what it says of a purge: reading hundreds takes longer than a page should.
+_MOMENTS: dict[str, tuple[int, str | None]] = {}
+_MOST_MOMENTS = 10_000
 SORTS = ("size", "age", "segment", "tasks")
 
 
@@ -129,6 +133,20 @@ def _share(size: int, largest: int) -> int:
 
 
 def _purged(tree: Tree, row: InstanceRow) -> str | None:
+    file = os.path.join(tree.absolute(row.path), f"{row.segment}.meta")
+    try:
+        changed = os.lstat(file).st_mtime_ns
+    except OSError:
+        return None
+    known = _MOMENTS.get(file)
+    if known is None or known[0] != changed:
+        if len(_MOMENTS) > _MOST_MOMENTS:
+            _MOMENTS.clear()
+        known = _MOMENTS[file] = (changed, _read_purged(tree, row))
+    return known[1]
+
+
+def _read_purged(tree: Tree, row: InstanceRow) -> str | None:
     with contextlib.suppress(StorageError):
         word = KeptFiles(tree, row.path).meta().get("purged")
         return word[:40] if isinstance(word, str) else None
