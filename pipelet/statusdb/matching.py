@@ -15,10 +15,10 @@ from pipelet.core.model import DIGEST, Status
 from pipelet.statusdb.reader import Reader
 from pipelet.statusdb.rows import id_list
 
-#: Rows that are looked through between two looks at the clock.
-_CHUNK = 10_000
+#: Rows that are looked through at first, and later between two looks at the clock.
+_FIRST, _CHUNK = 1000, 10_000
 #: Tasks of which the durations are looked at.
-MOST_DURATIONS = 10_000
+MOST_DURATIONS = 3000
 #: Tasks that are matched at once; SQLite takes no more than 999 arguments in versions that are still around.
 WALKED = 400
 
@@ -111,13 +111,14 @@ def search(reader: Reader, instance_id: int, digests: Iterable[bytes], near: int
     """
     end = time.monotonic() + patience
     wanted = set(digests)
+    chunk = min(_FIRST, _CHUNK)
     found: dict[bytes, int] = {}
     if not wanted:
         return Search(found, True)
     for start, stop in ((near, None), (0, near)) if near else ((0, None),):
         at = start
         while True:
-            row = reader._one(SELECT_END, instance_id, at, _CHUNK)
+            row = reader._one(SELECT_END, instance_id, at, chunk)
             edge = row[0] if row else None
             if edge is None or (stop is not None and at >= stop):
                 break
@@ -127,7 +128,7 @@ def search(reader: Reader, instance_id: int, digests: Iterable[bytes], near: int
             wanted -= matches.keys()
             if not wanted:
                 return Search(found, True)
-            at = edge
+            at, chunk = edge, _CHUNK
             if time.monotonic() > end:
                 return Search(found, False)
     return Search(found, True)

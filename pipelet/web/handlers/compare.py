@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import cherrypy
@@ -41,7 +42,7 @@ class Compare(Pages):
         rows = first, second
         state = _State(rows, query)
         found = compare(versions, versions.version(rows[0]), versions.version(rows[1]))
-        shared: dict[str, Any] = {"found": found, "state": state, **_choice(versions, None, rows)}
+        shared: dict[str, Any] = {"found": found, "state": state}
         if state.task is not None:
             return self._one_pair(site, rows, state, shared)
         old, new = found.old, found.new
@@ -128,27 +129,32 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _choice(
-    versions: Versions, chosen: InstanceRow | None, rows: Rows | None = None
-) -> dict[str, Any]:
+def _choice(versions: Versions, chosen: InstanceRow | None) -> dict[str, Any]:
     """What the form offers, and what it begins with: the newest two versions of the segment that changed last."""
     segments: dict[str, list[InstanceRow]] = {}
     for row in versions.rows:
         segments.setdefault(row.segment, []).append(row)
-    several = [found for name, found in segments.items() if len(found) > 1 and chosen in (None, *found)]
-    first, second = rows or (None, None)
-    if rows is None and chosen is not None:
-        others = [row for row in segments[chosen.segment] if row.id != chosen.id]
-        first, second = (others[0] if others else None), chosen
-    elif rows is None and several:
+    several = [rows for rows in segments.values() if len(rows) > 1]
+    first, second = None, chosen
+    if chosen is not None:
+        first = next((row for row in segments[chosen.segment] if row.id != chosen.id), None)
+    elif several:
         second, first = several[0][:2]
     return {
-        "segments": dict(sorted(segments.items())),
-        "suggested": [(found[0].segment, found[1], found[0]) for found in several],
+        "segments": {
+            name: [(row.key[:12], _label(versions, row)) for row in rows] for name, rows in sorted(segments.items())
+        },
+        "suggested": [(rows[0].segment, rows[1], rows[0]) for rows in several],
         "tags": versions.tags,
         "first": first,
         "second": second,
     }
+
+
+def _label(versions: Versions, row: InstanceRow) -> str:
+    tag = versions.tags.get(row.id)
+    made = datetime.fromtimestamp(row.created).strftime("%Y-%m-%d %H:%M")
+    return f"{row.segment} {row.path.rsplit('_', 1)[-1]} · {made}" + (f" · {tag[:40]}" if tag else "")
 
 
 def _page(site: Site, rows: Rows, state: _State) -> Matches:

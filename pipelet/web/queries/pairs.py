@@ -19,7 +19,7 @@ PAGE = 20
 #: Versions with at most so many tasks are matched as a whole, which takes some hundredths of a second.
 SMALL = 20_000
 #: For so long a page looks for inputs; and if it was asked to take its time.
-_PATIENCE, _THOROUGH = 0.05, 6.0
+_PATIENCE, _THOROUGH = 0.03, 6.0
 #: Files of one task.
 _MOST_FILES = 60
 #: Bytes that are read to tell whether files are equal: of one pair of files, and of all on a page.
