@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+from support import REPOSITORY
 
+from pipelet.core.model import Status
 from pipelet.statusdb import Reader
 from pipelet.web import control
 from pipelet.web.settings import Settings
 from pipelet.web.tracked import Registry
+
+# The tools are in no package that is installed.
+sys.path.append(str(REPOSITORY))
+
 from tools.demo_site import USERS, Demo
 
 #: How long anything may take, in milliseconds: machines may be slow.
 PATIENCE = 60_000
 #: The pictures of what failed.
 FAILURES = Path(__file__).parent / "failures"
+#: What the browser itself brings, as its viewer of PDF.
+_OF_THE_BROWSER = ("data:", "blob:", "chrome:", "chrome-extension:")
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -74,12 +82,14 @@ class Visitor:
         self.page: Page = context.new_page()
 
     def _heard(self, message: ConsoleMessage) -> None:
-        # Of answers that are errors we hear otherwise.
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
-            self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+        # Of answers that are errors we hear otherwise; and products may try what they are not allowed to.
+        where = str(message.location.get("url"))
+        ours = "Failed to load resource" not in message.text and "/raw/" not in where
+        if message.type in ("error", "warning") and ours:
+            self.complaints.append(f"{message.type}: {message.text} ({where})")
 
     def _asked(self, request: Request) -> None:
-        if not request.url.startswith((self.site, "data:", "blob:")):
+        if not request.url.startswith((self.site, *_OF_THE_BROWSER)):
             self.complaints.append(f"asked elsewhere: {request.url}")
 
     def _answered(self, response: Response) -> None:
@@ -104,6 +114,12 @@ class Visitor:
     def path(self) -> str:
         """Where the window is, without the site."""
         return urlsplit(self.page.url).path
+
+    def picture_of_failure(self) -> None:
+        """Keep what can be seen now, under the name of the test."""
+        name = os.environ.get("PYTEST_CURRENT_TEST", "failure").split(" ")[0].rpartition("::")[2]
+        FAILURES.mkdir(exist_ok=True)
+        self.page.screenshot(path=FAILURES / f"{name.replace('/', '_')[:100]}.png", full_page=True)
 
     def sideways(self) -> list[str]:
         """What is wider than the window."""
@@ -134,41 +150,72 @@ def visiting(browser: Browser, site: str, **options: object) -> Iterator[Visitor
     visitor = Visitor(context, site)
     try:
         yield visitor
-        assert visitor.complaints == []
+        if visitor.complaints:
+            raise AssertionError("the page complained: " + "; ".join(visitor.complaints))
     except BaseException:
-        name = os.environ.get("PYTEST_CURRENT_TEST", "failure").split(" ")[0].rpartition("::")[2]
-        FAILURES.mkdir(exist_ok=True)
-        visitor.page.screenshot(path=FAILURES / f"{name.replace('/', '_')[:100]}.png", full_page=True)
+        visitor.picture_of_failure()
         raise
     finally:
         context.close()
 
 
-@dataclasses.dataclass(frozen=True)
 class Places:
-    """Addresses of the pages of a demonstration."""
+    """Addresses of the pages of a demonstration.
 
-    demo: Demo
+    Parameters
+    ----------
+    demo
+        The demonstration, under the name ``cmb``.
+    """
+
+    def __init__(self, demo: Demo) -> None:
+        self.demo = demo
 
     def key(self, segment: str, number: int = 0) -> str:
         """The key of a version as addresses have it, the newest first."""
         with Reader.open(self.demo.sqlfile) as reader:
             return reader.instances(segment)[number].key[:12]
 
-    def task(self, segment: str, number: int = 0) -> int:
-        """The number of a task of the newest version."""
+    def task(self, segment: str, status: Status = Status.DONE) -> int:
+        """The number of the first task of the newest version."""
         with Reader.open(self.demo.sqlfile) as reader:
-            return [task.id for task in reader.tasks(reader.instances(segment)[0].id)][number]
+            return next(task.id for task in reader.tasks(reader.instances(segment)[0].id) if task.status == status)
 
-    def pages(self) -> dict[str, str]:
-        """One address for each kind of page."""
-        return {
-            "home": "/",
-            "index": "/p/cmb/",
-            "index-open": "/p/cmb/?open=all",
-            "code": f"/p/cmb/code/{self.key('spectrum')}",
-            "failures": "/p/cmb/failures",
-            "log": "/p/cmb/log",
-            "time": "/p/cmb/time?period=all",
-            "time-of-the-last-run": "/p/cmb/time",
-        }
+    def file(self, segment: str, name: str) -> str:
+        """The page of a product."""
+        return f"/p/cmb/file/{self.task(segment)}/{name}"
+
+
+#: An address for each kind of page.
+PAGES: dict[str, Callable[[Places], str]] = {
+    "home": lambda to: "/",
+    "index": lambda to: "/p/cmb/",
+    "index-all": lambda to: "/p/cmb/?expand=all",
+    "index-filtered": lambda to: "/p/cmb/?status=failed&since=2001-01-01",
+    "code": lambda to: f"/p/cmb/code/{to.key('spectrum')}",
+    "code-first": lambda to: f"/p/cmb/code/{to.key('instrument', -1)}",
+    "products": lambda to: f"/p/cmb/products/{to.key('observe')}",
+    "products-gallery": lambda to: f"/p/cmb/products/{to.key('observe')}?view=gallery",
+    "products-failed": lambda to: f"/p/cmb/products/{to.key('spectrum')}?status=failed",
+    "task": lambda to: f"/p/cmb/task/{to.task('average')}",
+    "task-failed": lambda to: f"/p/cmb/task/{to.task('spectrum', Status.FAILED)}",
+    "folder": lambda to: to.file("average", ""),
+    "image": lambda to: to.file("observe", "map.png"),
+    "array": lambda to: to.file("observe", "map.npy"),
+    "curve": lambda to: to.file("spectrum", "spectrum.npy"),
+    "arrays": lambda to: to.file("average", "average.npz"),
+    "pickle": lambda to: to.file("average", "average.pkl"),
+    "table": lambda to: to.file("spectrum", "spectrum.csv"),
+    "table-tabs": lambda to: to.file("observe", "statistics.tsv"),
+    "json": lambda to: to.file("instrument", "instrument.json"),
+    "fits": lambda to: to.file("sky", "sky.fits"),
+    "pdf": lambda to: to.file("poster", "poster.pdf"),
+    "html": lambda to: to.file("poster", "report.html"),
+    "text": lambda to: to.file("poster", "notes.txt"),
+    "svg": lambda to: to.file("theory", "theory.svg"),
+    "failures": lambda to: "/p/cmb/failures",
+    "log": lambda to: "/p/cmb/log",
+    "log-filtered": lambda to: "/p/cmb/log?level=error&word=mask",
+    "time": lambda to: "/p/cmb/time?period=all",
+    "time-of-the-last-run": lambda to: "/p/cmb/time",
+}

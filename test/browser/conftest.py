@@ -26,6 +26,8 @@ _OPTIONS = [
     "--disable-sync",
 ]
 
+_FAILED = pytest.StashKey[bool]()
+
 
 # For the package and not for the session: while Playwright is there, other tests can't start an event loop.
 @pytest.fixture(scope="package")
@@ -84,13 +86,26 @@ def sessions() -> dict[str, dict[str, object]]:
     return {}
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Let fixtures know how their test ended."""
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
+
+
 @pytest.fixture
-def ada(chromium: Browser, site: str, sessions: dict[str, dict[str, object]]) -> Iterator[Visitor]:
+def ada(
+    chromium: Browser, site: str, sessions: dict[str, dict[str, object]], request: pytest.FixtureRequest
+) -> Iterator[Visitor]:
     """A visitor who is logged in and may change things."""
     with visiting(chromium, site, **({"storage_state": sessions["ada"]} if "ada" in sessions else {})) as visitor:
         if "ada" not in sessions:
             sessions["ada"] = visitor.log_in().context.storage_state()
         yield visitor
+        if request.node.stash.get(_FAILED, False):
+            visitor.picture_of_failure()
 
 
 @pytest.fixture

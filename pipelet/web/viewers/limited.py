@@ -20,6 +20,8 @@ from pipelet.errors import ViewError
 _TURNS = threading.BoundedSemaphore(max(2, min(os.cpu_count() or 2, 4)))
 _PATIENCE = 30.0
 _CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
+#: Where this package is; the server may have it from a place that is no part of its own path.
+_HOME = os.path.abspath(os.path.join(os.path.dirname(_CHILD), "..", "..", ".."))
 #: Libraries must not start threads for which there is no room, nor look for files of the user.
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8",
@@ -100,7 +102,7 @@ def _run(job: str, file: BinaryIO, options: dict[str, Any], limits: Limits, othe
         "seconds": limits.seconds,
         "memory": limits.memory,
         # Isolated, Python looks only at its own places, and the packages may be elsewhere.
-        "path": [place for place in sys.path if os.path.isabs(place)],
+        "path": [*(place for place in sys.path if os.path.isabs(place)), _HOME],
     }
     process = subprocess.Popen(
         [sys.executable, "-I", "-B", _CHILD, json.dumps(request)],
