@@ -21,7 +21,6 @@ from pipelet.statusdb.rows import InstanceRow, id_list, unpack_ids
 #: So many characters of a value are read.
 VALUE_SHOWN = 120
 
-SELECT_REVISIONS = "SELECT instance, revision FROM settled"
 #: The inner bound keeps it short where most of the tasks are superseded.
 SELECT_FIRST_CURRENT = """
 SELECT id FROM (SELECT id, current FROM task WHERE instance = ? ORDER BY id LIMIT ?) WHERE current = 1 LIMIT ?"""
@@ -55,11 +54,6 @@ class Sought(NamedTuple):
 
     instances: set[int]
     whole: bool  #: false: the time was over before all was looked at
-
-
-def revisions(reader: Reader) -> dict[int, int]:
-    """How often the tasks of each instance were changed."""
-    return dict(reader._all(SELECT_REVISIONS))
 
 
 def first_tasks(reader: Reader, row: InstanceRow, number: int) -> list[int]:

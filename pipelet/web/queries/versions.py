@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipelet.statusdb import InstanceRow, Reader, versions
+from pipelet.statusdb.deleting import revisions
 from pipelet.storage import Tree
 from pipelet.storage.lastrun import read_last_run
 from pipelet.web.queries.filters import ANY, Asked, candidates
@@ -83,10 +84,10 @@ class ParamCache:
         if not reader.has_params():
             return {}
         # An instance of a database that was made anew has another key or another moment.
-        revisions = versions.revisions(reader)
+        changes = revisions(reader)
         found = {}
         for row in rows:
-            place, revision = (reader.sqlfile, row.id, row.key, row.created), revisions.get(row.id, 0)
+            place, revision = (reader.sqlfile, row.id, row.key, row.created), changes.get(row.id, 0)
             with self._lock:
                 kept = self._kept.get(place)
             if kept is None or kept[0] != revision:
