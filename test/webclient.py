@@ -52,7 +52,10 @@ class Browser:
         self.base_path = base_path
         self.cookies: dict[str, str] = {}
 
-    def request(self, method: str, address: str, form=None, headers=None, follow: bool = False) -> Answer:
+    def request(
+        self, method: str, address: str, form=None, headers=None, follow: bool = False,
+        content_type: str = "application/x-www-form-urlencoded",
+    ) -> Answer:
         path, _, query = address.partition("?")
         body = b"" if form is None else form if isinstance(form, bytes) else urlencode(form, doseq=True).encode()
         environ = {
@@ -75,7 +78,7 @@ class Browser:
             "wsgi.run_once": False,
         }
         if form is not None:
-            environ["CONTENT_TYPE"] = "application/x-www-form-urlencoded"
+            environ["CONTENT_TYPE"] = content_type
         if self.cookies:
             environ["HTTP_COOKIE"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         for name, value in (headers or {}).items():

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable
 
 import cherrypy
+from cherrypy._cpreqbody import process_urlencoded
 
 from pipelet.web import formats
 from pipelet.web.auth.gate import Gate
@@ -171,6 +172,9 @@ def _config(services: Services) -> dict[str, dict[str, object]]:
             "request.error_response": failed,
             "request.show_tracebacks": False,
             "request.show_mismatched_params": False,
+            # Our forms are of one kind; what cheats in another, or in a charset, would be a fault of the server.
+            "request.body.processors": {"application/x-www-form-urlencoded": process_urlencoded},
+            "request.body.attempt_charsets": ["utf-8"],
             "server.max_request_body_size": LARGEST_BODY,
         },
         "/static": {

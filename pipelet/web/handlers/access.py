@@ -164,7 +164,11 @@ def own_address(text: str) -> str:
         parts = urlsplit(text)
     except ValueError:
         return ""
-    if parts.scheme or parts.netloc or parts.path in ("/login", "/logout") or parts.path.split("/")[3:4] == ["do"]:
+    steps = parts.path.split("/")[1:]
+    if parts.scheme or parts.netloc or parts.path in ("/login", "/logout") or steps[2:3] == ["do"]:
+        return ""
+    # Taken together, steps up and empty steps can leave two slashes at the head.
+    if ".." in steps or "." in steps or "" in steps[:-1]:
         return ""
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -195,14 +196,16 @@ def answer(services: Services, method: Callable[..., Body], level: int) -> Calla
         The level that it wants; from 2 on it also wants a form with its token.
     """
 
-    def handler(*path: str, pipeline: str = "", **query: object) -> Body:
+    single = _single(method)
+
+    def handler(*path: str, pipeline: object = "", **query: object) -> Body:
         def work() -> Body:
             if level > 1 and cherrypy.request.method != "POST":
                 cherrypy.response.headers["Allow"] = "POST"
                 raise BadQuery("This address takes a form only: go back to the page that has it.")
             if level <= 1 and cherrypy.request.method not in ("GET", "HEAD"):
                 raise BadQuery("This page takes no form.")
-            site = _site(services, pipeline)
+            site = _site(services, str(pipeline))
             # After the body went out: a page may be made while it is sent.
             cherrypy.serving.request.hooks.attach("on_end_request", site.close)
             if level > 1:
@@ -212,12 +215,22 @@ def answer(services: Services, method: Callable[..., Body], level: int) -> Calla
                         f"The account {site.user} may look at {site.name} but not change anything. An account of level"
                         f" 2 may: pipeutils -a {site.user} -l 2 SQLFILE"
                     )
+            wrong = next((name for name in single if not isinstance(query.get(name, ""), str)), None)
+            if wrong is not None:
+                raise BadQuery(f"What is called {wrong} is wanted once, as text.")
             return method(site, *path, **query)
 
         return guarded(services, work)
 
     handler.exposed = True  # type: ignore[attr-defined]
     return handler
+
+
+def _single(method: Callable[..., Body]) -> list[str]:
+    """The fields that a handler takes as one text; one that stands twice in an address comes as a list."""
+    found = inspect.signature(method).parameters.values()
+    named = [field for field in found if field.kind is not inspect.Parameter.VAR_POSITIONAL]
+    return [field.name for field in named if str(field.annotation) in ("str", "str | None", "<class 'str'>")]
 
 
 def guarded(services: Services, work: Callable[[], Body]) -> Body:

@@ -181,4 +181,5 @@ def _back(site: Site, next: str, text: str, done: bool) -> cherrypy.HTTPRedirect
     """To the page that the form was on, if that is one of this pipeline's."""
     notice(site.services, text, "done" if done else "warning")
     ours = next.startswith(site.url()) and next.isprintable() and "\\" not in next
+    ours = ours and not {"", ".", ".."}.intersection(next.split("?")[0].split("/")[1:-1])
     return redirect(next if ours else site.url("failures"))

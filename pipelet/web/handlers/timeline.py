@@ -20,6 +20,8 @@ from pipelet.web.queries.tasktimes import Known, TaskTimes
 #: So many answers are kept, and those with something that runs so many seconds.
 _KEPT, _SECONDS = 32, 2.0
 _SHORTEST = 0.002
+#: In the year 9800: later moments can't be written.
+_LATEST = 2.47e11
 
 
 class _Period(NamedTuple):
@@ -107,6 +109,7 @@ def _asked(begin: str, end: str) -> _Period | None:
         )
     except (ValueError, OverflowError, OSError) as error:
         raise BadQuery("A moment is written as 2026-01-31T12:00:00.") from error
+    period = period._replace(end=min(period.end, _LATEST))
     if period.end - period.begin < _SHORTEST or period.begin < 0:
         raise BadQuery("The end of the period must be after its beginning.")
     return period
@@ -117,7 +120,7 @@ def _field(moment: float) -> str:
 
 
 def _text(moment: float) -> str:
-    return datetime.fromtimestamp(moment).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(min(moment, _LATEST)).isoformat(timespec="milliseconds")
 
 
 def _zoom(site: Site) -> object:

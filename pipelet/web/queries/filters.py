@@ -99,7 +99,8 @@ def _day(text: str, problems: list[str]) -> datetime | None:
             raise ValueError
         day = datetime(*map(int, found.groups()))  # type: ignore[arg-type]
         # Some years can be written and have no moment.
-        (day + timedelta(days=1)).timestamp()
+        for moment in day, day + timedelta(days=1):
+            moment.timestamp()
     except (ValueError, OverflowError, OSError):
         problems.append(f"“{text}” is no date: write it as year-month-day, {datetime.now():%Y-%m-%d} for today.")
         return None
