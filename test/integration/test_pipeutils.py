@@ -239,12 +239,6 @@ def test_help_of_pipeutils_shows_long_names_and_examples(tmp_path: Path) -> None
 VERBS = [("track", "test", "./.sqlstatus"), ("untrack", "test"), ("start",), ("stop",), ("status",)]
 
 
-@pytest.mark.parametrize("words", VERBS)
-def test_pipeweb_knows_its_verbs_and_says_that_browsing_comes_later(words: tuple[str, ...], tmp_path: Path) -> None:
-    says_no(typed("pipeweb", *words, cwd=tmp_path), words[0], "later release")
-    assert os.listdir(tmp_path) == []
-
-
 @pytest.mark.parametrize("words", [(), ("browse",), ("track", "test"), ("untrack",), ("start", "now")])
 def test_wrong_use_of_pipeweb_has_exit_status_2(words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as leave:

@@ -543,7 +543,7 @@ def test_five_gigabytes_of_nothing_cost_nothing(den, name):
         ("import time; time.sleep(60)", "longer than 2 seconds"),
         ("x = []\nwhile True: x.append(bytes(1 << 20))", "too much memory"),
         ("import os\nwhile True: os.write(7, b'x' * 65536)", "too much in it"),
-        ("with open('/tmp/pipelet-written', 'w') as file: file.write('x')", "can't be read as what it claims"),
+        ("with open('WRITTEN', 'w') as file: file.write('x')", "can't be read as what it claims"),
         ("import os; os.kill(os.getpid(), 11)", "without an answer"),
         ("raise ValueError('damaged')", "damaged"),
         ("import os; os.execv('/bin/true', ['true'])", "without an answer|claims|"),
@@ -553,7 +553,9 @@ def test_a_parser_that_goes_wild_is_stopped(tmp_path, monkeypatch, code, words):
     package = tmp_path / "pipelet" / "web" / "viewers"
     # A copy of the child with another job.
     shutil.copytree(Path(limited.__file__).parents[2], tmp_path / "pipelet", dirs_exist_ok=True)
-    body = "\n".join(f"    {line}" for line in code.replace("os.write(7", "os.write(WHERE").splitlines())
+    written = tmp_path / "written"
+    code = code.replace("os.write(7", "os.write(WHERE").replace("WRITTEN", str(written))
+    body = "\n".join(f"    {line}" for line in code.splitlines())
     (package / "arrays.py").write_text(
         f"import os\ndef prepare(): pass\ndef answer(file, options):\n    WHERE = pipe()\n{body}\n    return {{}}\n"
         "def pipe():\n    places = [f'/proc/self/fd/{number}' for number in range(20)]\n"
@@ -562,17 +564,15 @@ def test_a_parser_that_goes_wild_is_stopped(tmp_path, monkeypatch, code, words):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(limited, "_CHILD", str(package / "child.py"))
     (tmp_path / "file").write_bytes(b"x")
-    begun = time.monotonic()
+    # A busy machine needs more than two seconds to start Python.
+    limits = limited.Limits(2.0 if "2 seconds" in words else 60.0, 256 << 20, 1 << 20)
     with open(tmp_path / "file", "rb") as file:
         if "execv" in code:
-            limited.ask("array", file, limits=limited.Limits(2.0, 256 << 20, 1 << 20))
+            limited.ask("array", file, limits=limits)
         else:
             with pytest.raises(ViewError, match=words):
-                limited.ask("array", file, limits=limited.Limits(2.0, 256 << 20, 1 << 20))
-    assert time.monotonic() - begun < 20
-    written = Path("/tmp/pipelet-written")
+                limited.ask("array", file, limits=limits)
     assert not written.exists() or written.stat().st_size == 0
-    written.unlink(missing_ok=True)
 
 
 def test_thumbnails_keep_to_their_room(tmp_path, monkeypatch):
