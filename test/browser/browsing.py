@@ -26,7 +26,7 @@ sys.path.append(str(REPOSITORY))
 from tools.demo_site import USERS, Demo
 
 #: How long anything may take, in milliseconds: machines may be slow.
-PATIENCE = 60_000
+PATIENCE = 15_000
 #: The pictures of what failed.
 FAILURES = Path(__file__).parent / "failures"
 #: What the browser itself brings, as its viewer of PDF.
@@ -213,6 +213,10 @@ PAGES: dict[str, Callable[[Places], str]] = {
     "html": lambda to: to.file("poster", "report.html"),
     "text": lambda to: to.file("poster", "notes.txt"),
     "svg": lambda to: to.file("theory", "theory.svg"),
+    "compare": lambda to: "/p/cmb/compare",
+    "compare-code": lambda to: f"/p/cmb/compare?a={to.key('spectrum', -1)}&b={to.key('spectrum')}",
+    "compare-images": lambda to: f"/p/cmb/compare?a={to.key('instrument', -1)}&b={to.key('instrument')}",
+    "space": lambda to: "/p/cmb/space",
     "failures": lambda to: "/p/cmb/failures",
     "log": lambda to: "/p/cmb/log",
     "log-filtered": lambda to: "/p/cmb/log?level=error&word=mask",
