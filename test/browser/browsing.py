@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 from support import REPOSITORY
 
 from pipelet.core.model import Status
@@ -26,13 +26,15 @@ sys.path.append(str(REPOSITORY))
 from tools.demo_site import USERS, Demo
 
 #: How long anything may take, in milliseconds: machines may be slow.
-PATIENCE = 15_000
+PATIENCE = 60_000
 #: The pictures of what failed.
 FAILURES = Path(__file__).parent / "failures"
 #: What the browser itself brings, as its viewer of PDF.
 _OF_THE_BROWSER = ("data:", "blob:", "chrome:", "chrome-extension:")
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager

@@ -195,20 +195,20 @@ def test_a_run_is_followed_without_a_reload(chromium, own_site, own_demo, tmp_pa
         with _run(own_demo.code, own_demo.prefix) as run:
             try:
                 page.bring_to_front()
-                expect(page.locator("[data-run=state]")).to_have_text("Running", timeout=60_000)
+                expect(page.locator("[data-run=state]")).to_have_text("Running")
                 running = page.locator("[data-run=tasks] li")
-                expect(running.first).to_contain_text("spectrum", timeout=60_000)
+                expect(running.first).to_contain_text("spectrum")
             finally:
                 gate.touch()
             out, _ = run.communicate(timeout=120)
             assert run.returncode == 0, out
-        expect(page.locator("[data-run=state]")).to_have_text("No run at the moment", timeout=60_000)
+        expect(page.locator("[data-run=state]")).to_have_text("No run at the moment")
         expect(page.locator("[data-run=tasks]")).to_be_hidden()
         key = Places(own_demo).key("spectrum")
-        expect(version(page, key)).to_contain_text("done", timeout=60_000)
+        expect(version(page, key)).to_contain_text("done")
         assert page.evaluate("window.untouched")
         other.bring_to_front()
-        expect(other.locator(".log-line", has_text="through the gate").first).to_be_visible(timeout=60_000)
+        expect(other.locator(".log-line", has_text="through the gate").first).to_be_visible()
         assert other.locator(".log-line").count() > said
         assert other.evaluate("window.untouched")
 
