@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 from support import REPOSITORY
 
 from pipelet.core.model import Status
@@ -33,6 +33,8 @@ FAILURES = Path(__file__).parent / "failures"
 _OF_THE_BROWSER = ("data:", "blob:", "chrome:", "chrome-extension:")
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
@@ -213,6 +215,10 @@ PAGES: dict[str, Callable[[Places], str]] = {
     "html": lambda to: to.file("poster", "report.html"),
     "text": lambda to: to.file("poster", "notes.txt"),
     "svg": lambda to: to.file("theory", "theory.svg"),
+    "compare": lambda to: "/p/cmb/compare",
+    "compare-code": lambda to: f"/p/cmb/compare?a={to.key('spectrum', -1)}&b={to.key('spectrum')}",
+    "compare-images": lambda to: f"/p/cmb/compare?a={to.key('instrument', -1)}&b={to.key('instrument')}",
+    "space": lambda to: "/p/cmb/space",
     "failures": lambda to: "/p/cmb/failures",
     "log": lambda to: "/p/cmb/log",
     "log-filtered": lambda to: "/p/cmb/log?level=error&word=mask",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ _OPTIONS = [
     "--disable-sync",
 ]
 
+_FOR_PICTURES = Path(tempfile.gettempdir()) / "cmb"
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -43,8 +45,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
+def pristine(tmp_path_factory: pytest.TempPathFactory, worker_id: str, pictures: Path | None) -> Demo:
     """The demonstration, made once for all workers of pytest; nobody changes it."""
+    if pictures is not None:
+        # Its name is in the pictures.
+        shutil.rmtree(_FOR_PICTURES, ignore_errors=True)
+        return make_demo(_FOR_PICTURES)
     base = tmp_path_factory.getbasetemp()
     home = (base if worker_id == "master" else base.parent) / "demo"
     done = home / "done"
@@ -62,8 +68,10 @@ def pristine(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
 
 
 @pytest.fixture(scope="session")
-def demo(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def demo(pristine: Demo, tmp_path_factory: pytest.TempPathFactory, pictures: Path | None) -> Demo:
     """The demonstration, for tests that only look."""
+    if pictures is not None:
+        return pristine
     return copied(pristine, tmp_path_factory.mktemp("looked-at"))
 
 

@@ -110,6 +110,8 @@ box.addEventListener("keydown", (event) => {
   } else if (event.key === "ArrowLeft") {
     if (!onRow) inRow(row, event.key, event.target);
     else if (!setFold(row, false)) { const parent = parentOf(row); if (parent) enter(parent); }
+  } else if ((event.key === "+" || event.key === "-") && onRow) {
+    setFold(row, event.key === "+");
   } else if (event.key === "*" && onRow) {
     const level = row.dataset.level;
     for (const other of list) if (other.dataset.level === level && parentOf(other) === parentOf(row)) setFold(other, true);
