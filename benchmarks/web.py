@@ -57,7 +57,7 @@ PAGES: Mapping[str, str] = {
     "code": "code/{key}",
     "products": "products/{key}",
     "products, failed": "products/{key}?status=failed",
-    "products, search": "products/{key}?q=det05",
+    "products, search": "products/{key}?search=det05",
     "task": "task/{shown}",
     "task, failed": "task/{failed}",
     "image": "file/{shown}/map.png",

@@ -131,6 +131,9 @@ def task_page(
     ValueError
         A place is none that an earlier page gave.
     """
+    # To find that there is none would take a look at all tasks.
+    if choice.version == "current" and choice.status not in (None, *reader.tally([instance]).get(instance, {})):
+        return TaskPage([], None, None)
     scan = _Scan(reader, instance, choice, limit + 1, PATIENCE if patience is None else patience)
     rows = scan.rows(_place(before or after), bool(before))
     more = len(rows) > limit
@@ -181,8 +184,10 @@ class _Scan:
         )
         found: list[tuple[object, ...]] = []
         edge = start[1] if by_id else (_LAST_ID if down else -1)
+        # In the order of the ids a page most often lies near: only where it does not are larger steps worth it.
+        step = min(_CHUNK, 4 * self._limit) if by_id else _CHUNK
         while True:
-            first, last, count = self._chunk(edge, down)
+            first, last, count = self._chunk(edge, down, step)
             if not count:
                 return found
             arguments = (self._instance, first, last, *self._search, *start, self._limit)
@@ -190,18 +195,18 @@ class _Scan:
             found = found + rows if by_id else _merged(found, rows, down, self._limit)
             if by_id and len(found) >= self._limit:
                 return found[: self._limit]
-            if count < _CHUNK:
+            if count < step:
                 return found
-            edge = first if down else last
+            edge, step = first if down else last, min(_CHUNK, 4 * step)
             if time.monotonic() > self._end:
                 self.gave_up = True
                 self.reached = edge if by_id else None
                 return found
 
-    def _chunk(self, edge: int, down: bool) -> tuple[int, int, int]:
+    def _chunk(self, edge: int, down: bool, size: int) -> tuple[int, int, int]:
         """The next ids to look at: from, to, and how many tasks there are."""
         statement = (SELECT_BEGIN if down else SELECT_END).format(_STATUS[self._choice.status])
-        row = self._reader._one(statement, self._instance, edge, _CHUNK)
+        row = self._reader._one(statement, self._instance, edge, size)
         assert row is not None
         other, count = row
         return (other or 0, edge - 1, count) if down else (edge + 1, other or 0, count)

@@ -151,6 +151,9 @@ def many(tmp_path: Path) -> Reader:
             for n in range(1, 501)
         ],
     )
+    connection.execute(
+        "INSERT INTO tally SELECT instance, status, count(*) FROM task WHERE current = 1 GROUP BY instance, status"
+    )
     connection.close()
     reader = Reader.open(str(path))
     yield reader
@@ -191,6 +194,7 @@ def test_every_order_goes_through_all_tasks_page_by_page(many, monkeypatch, sort
 def test_older_versions_and_failures_and_a_search(many):
     assert walk(many, Choice(version="superseded"), 2) == [7, 107, 207, 307, 407]
     assert walk(many, Choice(status=3), 3) == list(range(50, 501, 50))
+    assert walk(many, Choice(status=1), 3) == []
     assert walk(many, Choice(search="N_5"), 4) == [5, *range(50, 60), 500]
 
 
