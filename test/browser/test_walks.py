@@ -101,7 +101,8 @@ def test_from_the_first_visit_to_the_log_out(chromium, own_site, own_demo, scrip
         page.get_by_role("button", name="Log out").click()
         visitor.go("/p/cmb/")
         expect(page).to_have_title(re.compile("Log in"))
-        assert len({one.key for one in Reader.open(own_demo.sqlfile).instances("poster")}) == 2
+        with Reader.open(own_demo.sqlfile) as reader:
+            assert len(reader.instances("poster")) == 2
 
 
 def test_a_guest_may_look_and_change_nothing(chromium, own_site, own_demo):
