@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,13 +20,20 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "setup.py", "README.rst", "LICENSE", "pipelet")
 
 
-def run(*command: str | Path, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, cwd: Path, status: int = 0, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command as a user would, outside of this checkout and of this environment."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV", "VIRTUAL_ENV"))
     }
     result = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**environment, **(more or {})},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == status, f"{command}\n{result.stdout}{result.stderr}"
     return result
@@ -56,9 +66,11 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(sources: Path, tmp_p
     (wheel,) = (tmp_path / "dist").glob("pipelet_engine-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    expected = {path.relative_to(sources).as_posix() for path in (sources / "pipelet").rglob("*.py")}
-    assert names == expected | {"pipelet/py.typed"}
-    assert {"pipelet/static/main.py", "pipelet/static/default.py"} <= names
+    kept = {".py", ".typed", ".html", ".css", ".js", ".svg"}
+    files = [path for path in (sources / "pipelet").rglob("*") if path.is_file() and "build" not in path.parts]
+    assert {path.suffix for path in files} == kept
+    assert names == {path.relative_to(sources).as_posix() for path in files}
+    assert {"pipelet/static/main.py", "pipelet/static/default.py", "pipelet/static/web/style.css"} <= names
     assert pipelet.__version__ in wheel.name
 
 
@@ -84,3 +96,13 @@ def test_an_installation_gives_working_commands(
     output = run(bare, "main.py", cwd=desk / "mypipe").stdout
     assert " 0 failed" in output
     assert run(commands / "pipeutils", "-c", "mypipe", cwd=desk, status=1).stderr.count("\n") <= 2
+
+    own = {"PIPELET_CONFIG_DIR": str(tmp_path / "config"), "PIPELET_STATE_DIR": str(tmp_path / "state")}
+    run(commands / "pipeweb", "start", "--port", "0", cwd=desk, more=own)
+    try:
+        (address,) = re.findall(r"http://\S+:\d+", run(commands / "pipeweb", "status", cwd=desk, more=own).stdout)
+        for path, kind in (("/", "text/html"), ("/static/style.css", "text/css")):
+            with urllib.request.urlopen(address + path, timeout=60) as answer:
+                assert answer.headers.get_content_type() == kind
+    finally:
+        run(commands / "pipeweb", "stop", cwd=desk, more=own)

@@ -151,7 +151,7 @@ def test_old_and_tagged_versions(lab: Project, site: WebSite) -> None:
     assert page.count('type="checkbox"') == 3
     utils.tag_instances(lab.prefix, [key_of_old(lab, "b")], None)
     page = space(site.browser("ada"), "?days=0")
-    assert page.count("<strong>old</strong>") == 2
+    assert page.count("chip-old") == 2
     assert page.count('type="checkbox"') == 5
 
 

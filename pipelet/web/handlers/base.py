@@ -215,7 +215,8 @@ def answer(services: Services, method: Callable[..., Body], level: int) -> Calla
                         f"The account {site.user} may look at {site.name} but not change anything. An account of level"
                         f" 2 may: pipeutils -a {site.user} -l 2 SQLFILE"
                     )
-            wrong = next((name for name in single if not isinstance(query.get(name, ""), str)), None)
+            names = query if single is None else single
+            wrong = next((name for name in names if not isinstance(query.get(name, ""), str)), None)
             if wrong is not None:
                 raise BadQuery(f"What is called {wrong} is wanted once, as text.")
             return method(site, *path, **query)
@@ -226,11 +227,13 @@ def answer(services: Services, method: Callable[..., Body], level: int) -> Calla
     return handler
 
 
-def _single(method: Callable[..., Body]) -> list[str]:
-    """The fields that a handler takes as one text; one that stands twice in an address comes as a list."""
+def _single(method: Callable[..., Body]) -> list[str] | None:
+    """The fields that a handler takes as one text (``None``: all); one that is given twice comes as a list."""
     found = inspect.signature(method).parameters.values()
-    named = [field for field in found if field.kind is not inspect.Parameter.VAR_POSITIONAL]
-    return [field.name for field in named if str(field.annotation) in ("str", "str | None", "<class 'str'>")]
+    texts = [field for field in found if field.annotation in ("str", "str | None", str)]
+    if any(field.kind is inspect.Parameter.VAR_KEYWORD for field in texts):
+        return None
+    return [field.name for field in texts if field.kind is not inspect.Parameter.VAR_POSITIONAL]
 
 
 def guarded(services: Services, work: Callable[[], Body]) -> Body:
