@@ -562,7 +562,9 @@ def test_a_parser_that_goes_wild_is_stopped(tmp_path, monkeypatch, code, words):
         "    return max(n for n in range(20) if os.path.exists(places[n]) and 'pipe' in os.readlink(places[n]))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(limited, "_CHILD", str(package / "child.py"))
+    monkeypatch.setattr(limited, "_PROGRAM", str(package / "forkserver.py"))
+    forks = limited._Forks()
+    monkeypatch.setattr(limited, "_forks", forks)
     (tmp_path / "file").write_bytes(b"x")
     # A busy machine needs more than two seconds to start Python.
     limits = limited.Limits(2.0 if "2 seconds" in words else 60.0, 256 << 20, 1 << 20)
@@ -572,7 +574,101 @@ def test_a_parser_that_goes_wild_is_stopped(tmp_path, monkeypatch, code, words):
         else:
             with pytest.raises(ViewError, match=words):
                 limited.ask("array", file, limits=limits)
+    forks.end()
     assert not written.exists() or written.stat().st_size == 0
+
+
+class Wild:
+    """A viewer of arrays with code of ours, in a copy of the package."""
+
+    def __init__(self, tmp_path, monkeypatch, code):
+        shutil.copytree(Path(limited.__file__).parents[2], tmp_path / "pipelet", dirs_exist_ok=True)
+        package = tmp_path / "pipelet" / "web" / "viewers"
+        body = "\n".join(f"    {line}" for line in code.splitlines())
+        (package / "arrays.py").write_text(f"import os\ndef prepare(): pass\ndef answer(file, options):\n{body}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(limited, "_PROGRAM", str(package / "forkserver.py"))
+        self.forks = limited._Forks()
+        monkeypatch.setattr(limited, "_forks", self.forks)
+        self.file = tmp_path / "file"
+        self.file.write_bytes(b"x")
+
+    def ask(self, **limits):
+        with open(self.file, "rb") as file:
+            return limited.ask_json("array", file, limits=limited.Limits(**limits))
+
+    def server(self):
+        return self.forks._process.pid
+
+
+@pytest.fixture
+def wild(tmp_path, monkeypatch):
+    made = []
+
+    def make(code):
+        made.append(Wild(tmp_path, monkeypatch, code))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.forks.end()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def gone(pid):
+    end = time.monotonic() + 60
+    while alive(pid):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return True
+
+
+def test_a_process_that_looks_has_no_handle_of_another(wild):
+    viewer = wild(
+        "places = [f'/proc/self/fd/{n}' for n in range(300)]\n"
+        "return [os.readlink(place) for place in places if os.path.lexists(place)]"
+    )
+    viewer.ask()
+    names = viewer.ask()
+    assert str(viewer.file) in names
+    assert not [name for name in names if "socket" in name]
+    assert {name for name in names if not name.startswith("pipe:")} == {str(viewer.file), "/dev/null"}
+    assert len({name for name in names if name.startswith("pipe:")}) == 1
+
+
+def test_what_looks_is_begun_again_when_it_was_killed(wild):
+    viewer = wild("return os.getppid()")
+    first = viewer.ask()
+    assert first == viewer.ask() == viewer.server()
+    os.kill(first, 9)
+    assert gone(first)
+    assert viewer.ask() == viewer.server() != first
+
+
+def test_nothing_looks_on_when_nobody_waits(wild):
+    viewer = wild(
+        "import time\n"
+        "where = [n for n in range(3, 64) if os.path.exists(f'/proc/self/fd/{n}')]\n"
+        "where = [n for n in where if 'pipe:' in os.readlink(f'/proc/self/fd/{n}')]\n"
+        "os.write(where[0], bytes(50_000))\n"
+        "time.sleep(600)"
+    )
+    with pytest.raises(ViewError, match="too much in it"):
+        viewer.ask(seconds=500.0, answer=1000)
+    server = viewer.server()
+    end = time.monotonic() + 60
+    while Path(f"/proc/{server}/task/{server}/children").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    viewer.forks.end()
+    assert gone(server)
 
 
 def test_thumbnails_keep_to_their_room(tmp_path, monkeypatch):

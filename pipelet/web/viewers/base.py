@@ -115,5 +115,3 @@ def is_text(data: bytes) -> bool:
 def cut_line(line: str, most: int = LINE) -> str:
     """Cut a line that is too long, and say so."""
     return line if len(line) <= most else f"{line[:most]} … ({len(line):,} characters)"
-
-

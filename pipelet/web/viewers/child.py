@@ -1,4 +1,4 @@
-"""The process that looks at one hostile file, which is its standard input. Run by its path, with a request in JSON."""
+"""What a process does that looks at one hostile file, which is its standard input; the `forkserver` begins it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import importlib
 import json
 import os
 import resource
-import sys
 from typing import Any, BinaryIO
+
+from pipelet.errors import ViewError
 
 #: Each job: the module that does it. It has a function ``answer(file, options)`` that gives bytes, or something for
 #: JSON.
@@ -67,30 +68,38 @@ def start_nothing() -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
+def prepare(request: dict[str, Any]) -> None:
+    """Load what a request needs, whatever is in its file."""
+    _module(request["job"]).prepare()
+    if request["options"].get("of") == "fits":
+        _module("fits").prepare()
+
+
+def _module(job: str) -> Any:
+    return importlib.import_module(f"pipelet.web.viewers.{JOBS[job]}")
+
+
 def main(request: dict[str, Any]) -> int:
     """Do the job; 0 and the answer, or 3 and the reason."""
     handles = [0, int(request["options"].get("other", 0))]
     limit(request["seconds"], request["memory"], sum(os.fstat(handle).st_size for handle in set(handles)))
-    sys.path[:] = request["path"]
-    module = importlib.import_module(f"pipelet.web.viewers.{JOBS[request['job']]}")
-    errors = importlib.import_module("pipelet.errors")
     # What libraries print is no answer.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        return _answer(out, module, errors, request)
+        return _answer(out, request)
     finally:
         out.flush()
 
 
-def _answer(out: BinaryIO, module: Any, errors: Any, request: dict[str, Any]) -> int:
+def _answer(out: BinaryIO, request: dict[str, Any]) -> int:
     try:
-        module.prepare()
+        prepare(request)
         start_nothing()
         with os.fdopen(0, "rb", closefd=False) as file:
-            answer = module.answer(file, {"job": request["job"], **request["options"]})
+            answer = _module(request["job"]).answer(file, {"job": request["job"], **request["options"]})
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    except errors.ViewError as error:
+    except ViewError as error:
         out.write(str(error).encode("utf-8", "backslashreplace"))
         return 3
     except MemoryError:
@@ -106,10 +115,3 @@ def _answer(out: BinaryIO, module: Any, errors: Any, request: dict[str, Any]) ->
         return 3
     out.write(data)
     return 0
-
-
-if __name__ == "__main__":
-    code = main(json.loads(sys.argv[1]))
-    sys.stdout.flush()
-    # No farewells of libraries.
-    os._exit(code)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from pipelet.errors import ViewError
+from pipelet.web.viewers import forkserver
 
 #: So many of these processes at once; a page waits for its turn, but not for ever.
 _TURNS = threading.BoundedSemaphore(max(2, min(os.cpu_count() or 2, 4)))
 _PATIENCE = 30.0
-_CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
+#: How long the process that keeps the time may take to say so, and to start.
+_GRACE = 20.0
+_PROGRAM = os.path.abspath(forkserver.__file__)
 #: Where this package is; the server may have it from a place that is no part of its own path.
-_HOME = os.path.abspath(os.path.join(os.path.dirname(_CHILD), "..", "..", ".."))
+_HOME = os.path.abspath(os.path.join(os.path.dirname(_PROGRAM), "..", "..", ".."))
 #: Libraries must not start threads for which there is no room, nor look for files of the user.
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8",
@@ -91,40 +95,108 @@ def ask_json(
 
 def _run(job: str, file: BinaryIO, options: dict[str, Any], limits: Limits, other: BinaryIO | None) -> bytes:
     file.seek(0)
-    handles: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
     if other is not None:
         other.seek(0)
-        handles = (other.fileno(),)
-        options["other"] = handles[0]
-    request = {
-        "job": job,
-        "options": options,
-        "seconds": limits.seconds,
-        "memory": limits.memory,
-        # Isolated, Python looks only at its own places, and the packages may be elsewhere.
-        "path": [*(place for place in sys.path if os.path.isabs(place)), _HOME],
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-B", _CHILD, json.dumps(request)],
-        stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/",
-        start_new_session=True, pass_fds=handles,
-    )
-    assert process.stdout is not None
-    try:
-        data = _collect(process.stdout, time.monotonic() + limits.seconds, limits)
-        code = process.wait(limits.seconds)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        others = (other.fileno(),)
+        options["other"] = 3
+    request = {"job": job, "options": options, "seconds": limits.seconds, "memory": limits.memory}
+    status, its_status = socket.socketpair()
+    answer, its_answer = os.pipe()
+    with status, os.fdopen(answer, "rb", buffering=0) as pipe:
+        with its_status:
+            try:
+                _forks.begin(request, (file.fileno(), its_answer, its_status.fileno(), *others))
+            finally:
+                os.close(its_answer)
+        # The other side keeps the time; here it is for the case that it does not.
+        end = time.monotonic() + limits.seconds + _GRACE
+        data = _collect(pipe, end, limits)
+        status.settimeout(max(0.0, end - time.monotonic()))
+        code = _code(status)
     if code == 0:
         return data
     if code == 3:
         raise ViewError(data.decode("utf-8", "replace"))
+    if code == -signal.SIGALRM:
+        raise ViewError(f"it takes longer than {limits.seconds:.0f} seconds to show")
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         raise ViewError("it takes too long or too much memory to show")
     raise ViewError("it can't be read: the process that tried to ended without an answer")
+
+
+def _code(status: socket.socket) -> int:
+    try:
+        told = status.recv(forkserver.STATUS.size)
+    except OSError:
+        told = b""
+    return int(forkserver.STATUS.unpack(told)[0]) if len(told) == forkserver.STATUS.size else 1
+
+
+class _Forks:
+    """The other side: a fork server, begun when there is something to do, and again if it has gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self, request: Mapping[str, Any], handles: Sequence[int]) -> None:
+        """Have a request worked on."""
+        body = json.dumps(request).encode()
+        with self._lock:
+            for last in (False, True):
+                control = self._ready()
+                try:
+                    # Not in one piece with what follows: the other side reads the handles with the head alone.
+                    socket.send_fds(control, [forkserver.HEAD.pack(len(body))], handles)
+                    control.sendall(body)
+                    return
+                except OSError as error:
+                    self._end()
+                    if last:
+                        raise ViewError("no process to look at it could be begun") from error
+
+    def _ready(self) -> socket.socket:
+        if self._owner != os.getpid():
+            # After a fork this belongs to the parent.
+            self._owner, self._control, self._process = os.getpid(), None, None
+        if self._control is not None and self._process is not None and self._process.poll() is None:
+            return self._control
+        self._end()
+        # Isolated, Python looks only at its own places, and the packages may be elsewhere.
+        path = [*(place for place in sys.path if os.path.isabs(place)), _HOME]
+        mine, its = socket.socketpair()
+        with its:
+            setup = json.dumps({"control": its.fileno(), "path": path})
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-B", _PROGRAM, setup], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/", start_new_session=True, pass_fds=(its.fileno(),),
+            )
+        self._control = mine
+        return mine
+
+    def end(self) -> None:
+        """Have the other side go."""
+        with self._lock:
+            if self._owner == os.getpid():
+                self._end()
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            try:
+                self._process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._control = self._process = None
+
+
+_forks = _Forks()
+atexit.register(_forks.end)
 
 
 def _collect(pipe: Any, end: float, limits: Limits) -> bytes:
