@@ -3,7 +3,7 @@
 
     python benchmarks/web.py                              1,000, 100,000 and 1,000,000 tasks; half an hour
     python benchmarks/web.py 1000 1000000 --keep DIR      made once, taken again the next time
-    python benchmarks/web.py 1000 --pages index,products --requests 50
+    python benchmarks/web.py 1000 --pages 'index; products' --requests 50
 
 For each size a server of its own shows a prefix as it is after a year of work (see ``webdata.py``). Each page is asked
 for by one client, again and again, and by 20 clients, each of which asks twice a second; both with nothing else going
