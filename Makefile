@@ -11,7 +11,7 @@ PYTEST_OPTIONS ?=
 # how many elements the work of the benchmarks has (tasks: twice as many)
 SIZES ?=
 # PROGRAM=DEBIAN_PACKAGE, what the tests need beside Python
-TEST_PROGRAMS := chromium=chromium dot=graphviz git=git ps=procps setpriv=util-linux strace=strace
+TEST_PROGRAMS := chromium=chromium dot=graphviz git=git openssl=openssl ps=procps setpriv=util-linux strace=strace
 COVERAGE_FLOOR := 90
 CORE_COVERAGE_FLOOR := 95
 

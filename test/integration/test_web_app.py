@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
-from webclient import PASSWORD, WebSite
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+from webclient import PASSWORD, Browser, WebSite
+
+from pipelet.errors import DatabaseError
 from pipelet.launchers import launch_interactive
 from pipelet.pipeline import Pipeline
+from pipelet.statusdb import Reader
+from pipelet.web.app import make_app, make_services
+from pipelet.web.handlers import base
 from pipelet.web.settings import Settings
+from pipelet.web.tracked import Registry
 
 
 @pytest.fixture
@@ -61,3 +69,48 @@ def test_every_address_begins_with_the_base_path(prefix):
     page = site.browser("ada").get("/user/ada/").text
     assert 'href="/user/ada/p/knights/"' in page
     assert 'href="/static' not in page
+
+
+def test_a_page_that_was_read_while_a_run_began_is_read_once_more(prefix, monkeypatch):
+    visitor = WebSite(knights=prefix).browser("ada")
+    token = visitor.token("/p/knights/")
+    real, failures = Reader.open, []
+
+    def once(sqlfile, *rest, **named):
+        if not failures:
+            failures.append(sqlfile)
+            raise DatabaseError("it can't be opened")
+        return real(sqlfile, *rest, **named)
+
+    monkeypatch.setattr(base.Reader, "open", once)
+    assert visitor.get("/p/knights/").status == 200
+    assert failures
+    failures.clear()
+    # What changes something is not done twice.
+    assert visitor.post("/p/knights/do/tag", token=token, key="nothing", tag="x").status == 503
+
+
+def test_a_damaged_list_of_pipelines_is_told_without_where_it_is(tmp_path, monkeypatch):
+    registry = Registry(str(tmp_path))
+    Path(registry.file).write_text("{")
+    settings = Settings()
+    visitor = Browser(make_app(make_services(settings, registry)))
+    for address in ("/", "/login", "/p/knights/"):
+        answer = visitor.get(address)
+        if answer.status == 303:
+            continue
+        assert answer.status == 503
+        assert str(tmp_path) not in answer.text
+        assert "pipeweb status" in answer.text
+
+
+def test_what_is_to_be_said_waits_for_the_visitor_but_not_in_any_number(prefix, monkeypatch):
+    monkeypatch.setattr(base, "_NOTICES", {})
+    monkeypatch.setattr(base, "_MOST_WAITING", 3)
+    sessions = [SimpleNamespace(token=str(number)) for number in range(5)]
+    for session in sessions:
+        monkeypatch.setattr(base, "current_session", lambda services, session=session: session)
+        for number in range(8):
+            base.notice(None, f"deleted {number}")
+    assert list(base._NOTICES) == ["2", "3", "4"]
+    assert [text for _, text in base._NOTICES["4"]] == [f"deleted {number}" for number in (3, 4, 5, 6, 7)]

@@ -6,6 +6,7 @@ import inspect
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -13,7 +14,7 @@ import cherrypy
 import jinja2
 
 from pipelet.core.model import Status
-from pipelet.errors import DatabaseError, PipeletError, PrefixError, PrefixLocked
+from pipelet.errors import DatabaseError, PipeletError, PrefixError, PrefixLocked, WebError
 from pipelet.statusdb import InstanceRow, Reader
 from pipelet.storage import Tree
 from pipelet.web.auth.gate import Gate, Session
@@ -221,10 +222,18 @@ def answer(services: Services, method: Callable[..., Body], level: int) -> Calla
                 raise BadQuery(f"What is called {wrong} is wanted once, as text.")
             return method(site, *path, **query)
 
-        return guarded(services, work)
+        return guarded(services, work if level > 1 else partial(_twice, work))
 
     handler.exposed = True  # type: ignore[attr-defined]
     return handler
+
+
+def _twice(work: Callable[[], Body]) -> Body:
+    """Do what only reads; a run that begins or ends just then changes how its database is kept, so: once more."""
+    try:
+        return work()
+    except DatabaseError:
+        return work()
 
 
 def _single(method: Callable[..., Body]) -> list[str] | None:
@@ -246,6 +255,11 @@ def guarded(services: Services, work: Callable[[], Body]) -> Body:
         return error_page(services, Refused.status, str(error))
     except (DatabaseError, PrefixError) as error:
         return error_page(services, Unavailable.status, str(error))
+    except WebError as error:
+        # Also those see this who have no account.
+        cherrypy.log(str(error))
+        words = "The list of the tracked pipelines can't be read; the log of this server says why (pipeweb status)."
+        return error_page(services, Unavailable.status, words)
     except PipeletError as error:
         return error_page(services, PageError.status, str(error))
     except TypeError as error:
@@ -299,11 +313,19 @@ def notice(services: Services, text: str, kind: str = "done") -> None:
         ``done`` or ``warning``.
     """
     session = current_session(services)
-    if session is not None:
-        _NOTICES.setdefault(session.token, []).append((kind, text))
+    if session is None:
+        return
+    waiting = _NOTICES.setdefault(session.token, [])
+    waiting.append((kind, text))
+    del waiting[:-_MOST_NOTICES]
+    # Those who never came back for them.
+    while len(_NOTICES) > _MOST_WAITING:
+        _NOTICES.pop(next(iter(_NOTICES)), None)
 
 
 _NOTICES: dict[str, list[tuple[str, str]]] = {}
+_MOST_NOTICES = 5
+_MOST_WAITING = 1000
 
 
 def take_notices() -> list[tuple[str, str]]:
