@@ -59,7 +59,7 @@ def distrust(writer: Writer, tree: Tree) -> int:
         with writer.transaction():
             writer.apply(row.id, events, end)
         number += len(tasks)
-    tree.products.trust()
+    tree.products.settle()
     return number
 
 

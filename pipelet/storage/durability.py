@@ -106,8 +106,22 @@ class Products:
         found = self._read()
         return {} if found is None or found[0] == boot() else found[1]
 
+    def settle(self) -> None:
+        """Say that the tasks that `doubtful` told of are queued.
+
+        A mark of this boot stays: what it tells of was written, and is still waited for.
+
+        Raises
+        ------
+        StorageError
+            The mark can't be read, or not removed.
+        """
+        found = self._read()
+        if found is not None and found[0] != boot():
+            self.trust()
+
     def trust(self) -> None:
-        """Say that there are no doubts any more: the tasks that had them are queued.
+        """Say that the disk has everything.
 
         Raises
         ------

@@ -257,6 +257,23 @@ def test_what_a_power_cut_may_have_cost_runs_again(project: Project, disk, monke
     assert run_to_end(pipeline).done == 0
 
 
+def test_a_run_with_nothing_to_do_waits_for_what_the_one_before_did_not(project: Project, disk):
+    project.write(**SCRIPTS)
+    disk.broken = True
+    with pytest.raises(StorageError):
+        run_to_end(project.pipeline("a -> b", {"a": [1, 2]}))
+    mark = project.prefix / ".pipelet" / "unsynced"
+    # The machine may die here as well: a run that could not wait must not forget.
+    with pytest.raises(StorageError):
+        run_to_end(project.pipeline("a -> b", {"a": [1, 2]}))
+    assert mark.exists()
+    disk.broken = False
+    disk.calls.clear()
+    assert run_to_end(project.pipeline("a -> b", {"a": [1, 2]})).done == 0
+    assert "sync_file_system" in disk.calls
+    assert not mark.exists()
+
+
 def test_doubts_outlive_the_database(project: Project, disk, monkeypatch):
     project.write(**SCRIPTS)
     disk.broken = True
