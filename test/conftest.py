@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from support import Project
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell that begins something in the background makes it deaf to Ctrl-C, which tests send to what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
