@@ -30,6 +30,14 @@ def test_the_log_in_form_too(chromium, site):
         assert visitor.sideways() == []
 
 
+def test_all_tabs_are_seen_on_a_telephone(ada):
+    page = ada.go("/p/cmb/time")
+    page.set_viewport_size(PHONE)
+    ends = page.locator(".tabs a").evaluate_all("tabs => tabs.map(tab => tab.getBoundingClientRect().right)")
+    assert len(ends) == 6
+    assert max(ends) <= PHONE["width"]
+
+
 def test_an_error_page_too(ada):
     ada.expected_statuses.add(404)
     ada.go("/p/cmb/nowhere")

@@ -370,7 +370,7 @@ def test_the_form_says_what_to_type_where_nobody_has_an_account(tmp_path: Path) 
     assert "pipeutils" not in site.browser().get("/login").text
     for name in ("ada", "guest"):
         accounts.remove_user(sqlfile, name)
-    assert f"pipeutils -a NAME -l 2 {sqlfile}" in site.browser().get("/login").text
+    assert f"pipeutils -a USER -l 2 {sqlfile}" in site.browser().get("/login").text
     site.registry.tracked.clear()
     assert "pipeweb track NAME SQLFILE" in site.browser().get("/login").text
 
@@ -381,7 +381,7 @@ def test_visitors_from_elsewhere_are_not_told_of_files(tmp_path: Path, settings:
     for name in ("ada", "guest"):
         accounts.remove_user(tmp_path / "cmb" / ".sqlstatus", name)
     page = site.browser().get("/login").text
-    assert "pipeutils -a NAME -l 2 SQLFILE" in page
+    assert "pipeutils -a USER -l 2 SQLFILE" in page
     assert str(tmp_path) not in page
     assert "cmb" not in page
 

@@ -123,11 +123,11 @@ class Access(Pages):
         if not personal:
             # Visitors from elsewhere are not told what there is.
             words = "A pipeline that is shown here has no account yet. Its owner can make one:"
-            return [(words, "pipeutils -a NAME -l 2 SQLFILE")] if bare else []
+            return [(words, "pipeutils -a USER -l 2 SQLFILE")] if bare else []
         return [
             (
                 f"The pipeline {tracked.name} has no account yet. Make one in a terminal:",
-                f"pipeutils -a NAME -l 2 {shlex.quote(tracked.sqlfile)}",
+                f"pipeutils -a USER -l 2 {shlex.quote(tracked.sqlfile)}",
             )
             for tracked in bare
         ]

@@ -22,7 +22,7 @@ _DAY = 86400.0
 #: Whoever looks at a preview waits for its measuring at most so many seconds.
 _PATIENCE = 0.4
 #: By file, when it was changed last, and what it says of a purge: reading hundreds takes longer than a page should.
-_MOMENTS: dict[str, tuple[int, str | None]] = {}
+_MOMENTS: dict[str, tuple[int, float | None]] = {}
 _MOST_MOMENTS = 10_000
 SORTS = ("size", "age", "segment", "tasks")
 
