@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from browsing import PAGES, PHONE, visiting
+from playwright.sync_api import expect
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -53,3 +54,24 @@ def test_the_theme_is_chosen_and_kept(ada):
     assert page.evaluate(background) != light
     page.reload()
     assert page.evaluate(background) != light
+
+
+def test_numbers_that_grow_stay_in_their_box(ada):
+    many = "1\N{NARROW NO-BREAK SPACE}234\N{NARROW NO-BREAK SPACE}567"
+
+    def grown(route):
+        answer = route.fetch()
+        found = answer.json()
+        for segment in found["segments"]:
+            segment["numbers"] = f"{many} of {many} done, {many} failed"
+        route.fulfill(response=answer, json=found)
+
+    ada.context.route("**/p/cmb/live**", grown)
+    page = ada.go("/p/cmb/")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".box .numbers", has_text=many)).to_have_count(page.locator(".box").count())
+    outside = page.locator(".box").evaluate_all(
+        """boxes => boxes.map(box => box.querySelector(".numbers").getBoundingClientRect().right
+        - box.querySelector(".body").getBoundingClientRect().right)"""
+    )
+    assert max(outside) <= 0
