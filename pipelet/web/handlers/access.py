@@ -130,6 +130,10 @@ class Access(Pages):
                 f"pipeutils -a USER -l 2 {shlex.quote(tracked.sqlfile)}",
             )
             for tracked in bare
+        ] + [
+            (f"The pipeline {tracked.name} can't be shown now: {error} To take it off the list:",
+             f"pipeweb untrack {tracked.name}")
+            for tracked, error in gate.unreadable()
         ]
 
     def _set_cookie(self, name: str, value: str) -> None:
