@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from browsing import PAGES, PHONE, visiting
+from browsing import PAGES, PHONE, USERS, serving, visiting
 from playwright.sync_api import expect
+
+from pipelet.accounts import add_user
+from pipelet.statusdb import Writer
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -29,6 +32,27 @@ def test_the_log_in_form_too(chromium, site):
         page.set_viewport_size(PHONE)
         assert visitor.violations() == []
         assert visitor.sideways() == []
+
+
+def test_a_pipeline_that_has_never_run(chromium, tmp_path):
+    sqlfile = tmp_path / "data" / ".sqlstatus"
+    sqlfile.parent.mkdir()
+    with Writer.open(sqlfile):
+        pass
+    add_user(sqlfile, "ada", *USERS["ada"])
+    with serving(tmp_path, {"new": sqlfile}) as address, visiting(chromium, address) as visitor:
+        page = visitor.log_in().go("/p/new/")
+        expect(page.get_by_text("No segment has run yet")).to_be_visible()
+        expect(page.locator("#chosen .actions")).to_be_hidden()
+        expect(page.get_by_text("the newest of its segment")).to_have_count(0)
+        visitor.go("/p/new/log")
+        expect(page.locator("#log")).to_be_hidden()
+        for place in ("", "failures", "compare", "space", "log", "time"):
+            visitor.go(f"/p/new/{place}")
+            assert visitor.violations() == []
+            assert visitor.sideways() == []
+        page = visitor.go("/p/other/")
+        expect(page.get_by_text("You are logged in, but not for this page")).to_be_visible()
 
 
 def test_all_tabs_are_seen_on_a_telephone(ada):

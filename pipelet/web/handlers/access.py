@@ -112,7 +112,9 @@ class Access(Pages):
             token = secrets.token_urlsafe(_TOKEN_BYTES)
             self._set_cookie(self._form_name, token)
         advice = self._advice()
-        return self.services.render("login.html", error=error, next=target, name=name, token=token, advice=advice)
+        return self.services.render(
+            "login.html", error=error, next=target, name=name, token=token, advice=advice, inside=session is not None
+        )
 
     def _advice(self) -> list[tuple[str, str]]:
         """Say what to type where nobody could log in: sentences, each with a command."""
