@@ -46,7 +46,7 @@ def environment(static: str, base_path: str) -> jinja2.Environment:
         return f"{base_path}/static/{name}?v={marks[name]}"
 
     made.filters.update(number=number, size=size, moment=moment, ago=ago, duration=duration, signed=signed)
-    made.filters.update(minute=minute, printable=printable)
+    made.filters.update(minute=minute, printable=printable, counted=counted)
     made.globals.update(asset=asset, status_name=status_name)
     return made
 
@@ -54,6 +54,11 @@ def environment(static: str, base_path: str) -> jinja2.Environment:
 def number(value: float) -> str:
     """A whole number with narrow spaces between thousands."""
     return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def counted(value: float, word: str) -> str:
+    """So many of something, in the singular or the plural."""
+    return f"{number(value)} {word}{'' if value == 1 else 's'}"
 
 
 def signed(value: float) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from browsing import PAGES, PHONE, visiting
+from browsing import PAGES, PHONE, USERS, serving, visiting
+from playwright.sync_api import expect
+
+from pipelet.accounts import add_user
+from pipelet.statusdb import Writer
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -30,6 +34,35 @@ def test_the_log_in_form_too(chromium, site):
         assert visitor.sideways() == []
 
 
+def test_a_pipeline_that_has_never_run(chromium, tmp_path):
+    sqlfile = tmp_path / "data" / ".sqlstatus"
+    sqlfile.parent.mkdir()
+    with Writer.open(sqlfile):
+        pass
+    add_user(sqlfile, "ada", *USERS["ada"])
+    with serving(tmp_path, {"new": sqlfile}) as address, visiting(chromium, address) as visitor:
+        page = visitor.log_in().go("/p/new/")
+        expect(page.get_by_text("No segment has run yet")).to_be_visible()
+        expect(page.locator("#chosen .actions")).to_be_hidden()
+        expect(page.get_by_text("the newest of its segment")).to_have_count(0)
+        visitor.go("/p/new/log")
+        expect(page.locator("#log")).to_be_hidden()
+        for place in ("", "failures", "compare", "space", "log", "time"):
+            visitor.go(f"/p/new/{place}")
+            assert visitor.violations() == []
+            assert visitor.sideways() == []
+        page = visitor.go("/p/other/")
+        expect(page.get_by_text("You are logged in, but not for this page")).to_be_visible()
+
+
+def test_all_tabs_are_seen_on_a_telephone(ada):
+    page = ada.go("/p/cmb/time")
+    page.set_viewport_size(PHONE)
+    ends = page.locator(".tabs a").evaluate_all("tabs => tabs.map(tab => tab.getBoundingClientRect().right)")
+    assert len(ends) == 6
+    assert max(ends) <= PHONE["width"]
+
+
 def test_an_error_page_too(ada):
     ada.expected_statuses.add(404)
     ada.go("/p/cmb/nowhere")
@@ -45,3 +78,24 @@ def test_the_theme_is_chosen_and_kept(ada):
     assert page.evaluate(background) != light
     page.reload()
     assert page.evaluate(background) != light
+
+
+def test_numbers_that_grow_stay_in_their_box(ada):
+    many = "1\N{NARROW NO-BREAK SPACE}234\N{NARROW NO-BREAK SPACE}567"
+
+    def grown(route):
+        answer = route.fetch()
+        found = answer.json()
+        for segment in found["segments"]:
+            segment["numbers"] = f"{many} of {many} done, {many} failed"
+        route.fulfill(response=answer, json=found)
+
+    ada.context.route("**/p/cmb/live**", grown)
+    page = ada.go("/p/cmb/")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".box .numbers", has_text=many)).to_have_count(page.locator(".box").count())
+    outside = page.locator(".box").evaluate_all(
+        """boxes => boxes.map(box => box.querySelector(".numbers").getBoundingClientRect().right
+        - box.querySelector(".body").getBoundingClientRect().right)"""
+    )
+    assert max(outside) <= 0

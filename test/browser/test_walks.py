@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browsing import PHONE, Places, visiting
+from browsing import DESK, PHONE, Places, visiting
 from playwright.sync_api import Page, expect
 from support import ENVIRONMENT, REPOSITORY
 
@@ -94,6 +94,12 @@ def test_from_the_first_visit_to_the_log_out(chromium, own_site, own_demo, scrip
         page.get_by_role("button", name="Delete", exact=True).click()
         expect(page.locator(".notice-done")).to_be_visible()
         assert not directory.exists()
+        expect(page.get_by_role("button", name="Restore")).to_be_visible()
+        if scripts:
+            page.set_viewport_size({**PHONE, "width": 320})
+            assert visitor.sideways() == [], "the trash on a small telephone"
+            assert visitor.violations() == []
+            page.set_viewport_size(DESK)
         visitor.go("/p/cmb/?expand=all")
         expect(page.locator(f'input[name="key"][value^="{doomed}"]')).to_have_count(0)
 

@@ -230,6 +230,29 @@ def test_records_and_texts(tmp_path):
     assert array(tmp_path / "b.npy", np.array(["ab", "c"]))["table"]["rows"] == [["ab", "c"]]
 
 
+def test_the_fields_of_records_are_named(tmp_path):
+    said = array(tmp_path / "a.npy", np.zeros(2, [("multipole", "i8"), ("power", "f8")]))
+    assert said["dtype"] == "records of multipole int64, power float64"
+    many = array(tmp_path / "b.npy", np.zeros(2, [(f"f{number}", "i1") for number in range(20)]))
+    assert many["dtype"].endswith("f7 int8 and 12 more")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.ones((4, 5)), "The middle 99 % of the values"),
+        (np.ones((2, 3, 4, 5)), "Plane [0, 0, :, :]: the middle 99 %"),
+        (np.zeros((8, 9, 3), np.uint8), "The last axis gives the colours"),
+    ],
+)
+def test_the_caption_says_what_of_the_array_is_drawn(tmp_path, values, words):
+    assert array(tmp_path / "a.npy", values)["caption"].startswith(words)
+
+
+def test_long_axes_are_written_as_other_numbers_are(tmp_path):
+    assert array(tmp_path / "a.npy", np.zeros(2000))["shape"] == "2\N{NARROW NO-BREAK SPACE}000"
+
+
 def test_an_array_of_objects_is_not_loaded(tmp_path):
     said = array(tmp_path / "a.npy", np.array([{"a": 1}, None], dtype=object))
     assert "never loaded" in said["note"]

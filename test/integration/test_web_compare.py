@@ -9,6 +9,7 @@ import shutil
 from html import unescape
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 from twoversions import HOSTILE, HOSTILE_VALUE, make_two
@@ -241,7 +242,14 @@ def test_versions_of_two_segments_are_compared_with_a_word(two, ada):
         last = reader.instances("last")[0].key[:12]
     page = ada.get(f"/p/knights/compare?a={two.b}&b={last}")
     assert page.status == 200
-    assert "versions of two segments" in plain(page)
+    said = plain(page)
+    assert "versions of two segments" in said
+    # Neither is an older state of the other: they are called by their names.
+    assert "Only in last" in said
+    assert "older" not in said.lower()
+    assert "newer" not in said.lower()
+    alone = plain(ada.get(f"/p/knights/compare?a={two.b}&b={last}&list=old"))
+    assert "older" not in alone.lower()
 
 
 @pytest.mark.parametrize(
@@ -347,3 +355,12 @@ def test_a_search_that_takes_too_long_is_told_and_can_be_continued(own, monkeypa
     said = plain(ada.get(following))
     assert "too many tasks" not in said
     assert "galahad" in said.split("Only in the newer", 1)[1]
+
+
+def test_arrays_of_an_archive_that_one_version_alone_has_are_told(own):
+    _, (older, newer) = tasks(own)
+    np.savez(older / "several.npz", both=np.arange(3), dropped=np.ones(2))
+    np.savez(newer / "several.npz", both=np.arange(3), added=np.ones(2))
+    said = plain(pair_page(own))
+    assert "added only in the newer" in said
+    assert "dropped only in the older" in said

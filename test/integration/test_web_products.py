@@ -264,7 +264,9 @@ def test_a_directory_that_is_gone_is_no_error(shop):
     shop.places["Lancelot"].rmdir()
     page = shop.get("task/1")
     assert page.status == 200
-    assert "It left no files" in page.text
+    assert "Its files are not on disk any more" in page.text
+    assert "It left no files" not in page.text
+    assert "Download all" not in page.text
     assert shop.get(f"products/{shop.make}?view=gallery").status == 200
     assert shop.get("file/1/").status == 404
 
@@ -400,3 +402,11 @@ def test_large_values_are_not_read_for_a_page(shop):
     assert "more" in page
     assert len(page) < 200_000
     assert json.dumps("100,000")[1:-1] in page
+
+
+def test_the_number_of_a_relative_is_not_passed_off_as_its_input(shop):
+    page = shop.get("task/1").text
+    kin = page.split("What was made of its output", 1)[1]
+    assert re.search(r'<th class="num">Task</th><th>Input</th>', kin)
+    assert re.search(r'task/3">3</a></td>\s*<td class="wrap">Lancelot_0</td>', kin)
+    assert re.search(r"<h1>Task 1 <span[^>]*>Lancelot</span>", page)

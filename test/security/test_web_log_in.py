@@ -370,9 +370,20 @@ def test_the_form_says_what_to_type_where_nobody_has_an_account(tmp_path: Path) 
     assert "pipeutils" not in site.browser().get("/login").text
     for name in ("ada", "guest"):
         accounts.remove_user(sqlfile, name)
-    assert f"pipeutils -a NAME -l 2 {sqlfile}" in site.browser().get("/login").text
+    assert f"pipeutils -a USER -l 2 {sqlfile}" in site.browser().get("/login").text
     site.registry.tracked.clear()
     assert "pipeweb track NAME SQLFILE" in site.browser().get("/login").text
+
+
+def test_a_pipeline_that_has_gone_missing_is_told_of_at_this_machine_only(tmp_path: Path) -> None:
+    paths = {name: pipeline(tmp_path, name) for name in ("cmb", "dust")}
+    sites = site_of(**paths), site_of(Settings(host="0.0.0.0"), **paths)
+    (tmp_path / "dust" / ".sqlstatus").unlink()
+    for site, told in zip(sites, (True, False), strict=True):
+        for page in (site.browser().get("/login").text, site.browser("ada").get("/").text):
+            assert ("be shown now: there is no status database" in page) == told
+            assert ("pipeweb untrack dust" in page) == told
+            assert told or "dust" not in page
 
 
 @pytest.mark.parametrize("settings", [Settings(host="0.0.0.0"), Settings(proxy=("127.0.0.1",))])
@@ -381,7 +392,7 @@ def test_visitors_from_elsewhere_are_not_told_of_files(tmp_path: Path, settings:
     for name in ("ada", "guest"):
         accounts.remove_user(tmp_path / "cmb" / ".sqlstatus", name)
     page = site.browser().get("/login").text
-    assert "pipeutils -a NAME -l 2 SQLFILE" in page
+    assert "pipeutils -a USER -l 2 SQLFILE" in page
     assert str(tmp_path) not in page
     assert "cmb" not in page
 

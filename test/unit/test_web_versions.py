@@ -212,3 +212,10 @@ def test_without_the_program_there_is_no_layout(monkeypatch):
 )
 def test_the_time_left_is_said_roughly(seconds, more, words):
     assert live.words_left(seconds, more) == words
+
+
+def test_a_box_has_room_for_tasks_that_may_yet_fail():
+    counts = ({"done": 9, "running": 1}, {"done": 8, "failed": 1, "running": 1})
+    widths = [graph.lay_out([graph.Segment(1, "a", "K", (), one, None)]) for one in counts]
+    if None not in widths:
+        assert widths[0].places[0].width == widths[1].places[0].width

@@ -79,11 +79,22 @@ function badges(cell, segment) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// The box was made for the numbers of its time; longer ones are squeezed into it.
+function fit(box, numbers) {
+  const line = box.querySelector(".numbers");
+  line.textContent = numbers;
+  line.removeAttribute("textLength");
+  const room = box.querySelector(".body").width.baseVal.value - 24;
+  if (line.getComputedTextLength() <= room) return;
+  line.setAttribute("textLength", room);
+  line.setAttribute("lengthAdjust", "spacingAndGlyphs");
+}
+
 function showBox(box, segment) {
   box.setAttribute("class", `box box-${segment.status}`);
   box.setAttribute("aria-label", `${segment.segment}: ${segment.numbers}`);
   box.querySelector("title").textContent = `${segment.segment}: ${segment.numbers}${segment.waiting ? `. It waits: ${segment.waiting}` : ""}`;
-  box.querySelector(".numbers").textContent = segment.numbers;
+  fit(box, segment.numbers);
   const bar = box.querySelector("svg");
   bar.replaceChildren(bar.querySelector(".rail"), ...segment.shares.map(([status, start, width]) => {
     const piece = document.createElementNS(SVG, "rect");

@@ -180,6 +180,16 @@ class Gate:
                 found.append((tracked, grant.user, level))
         return found
 
+    def unreadable(self) -> list[tuple[Tracked, PipeletError]]:
+        """List the pipelines whose accounts can't be read now, so that nobody can log in to them, and why."""
+        found = []
+        for tracked in self._registry.load():
+            try:
+                self._roll.accounts(tracked.sqlfile)
+            except PipeletError as error:
+                found.append((tracked, error))
+        return found
+
     def without_account(self) -> list[Tracked]:
         """List the pipelines that nobody can see, since they have no account."""
         found = []

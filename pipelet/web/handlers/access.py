@@ -112,7 +112,9 @@ class Access(Pages):
             token = secrets.token_urlsafe(_TOKEN_BYTES)
             self._set_cookie(self._form_name, token)
         advice = self._advice()
-        return self.services.render("login.html", error=error, next=target, name=name, token=token, advice=advice)
+        return self.services.render(
+            "login.html", error=error, next=target, name=name, token=token, advice=advice, inside=session is not None
+        )
 
     def _advice(self) -> list[tuple[str, str]]:
         """Say what to type where nobody could log in: sentences, each with a command."""
@@ -123,13 +125,17 @@ class Access(Pages):
         if not personal:
             # Visitors from elsewhere are not told what there is.
             words = "A pipeline that is shown here has no account yet. Its owner can make one:"
-            return [(words, "pipeutils -a NAME -l 2 SQLFILE")] if bare else []
+            return [(words, "pipeutils -a USER -l 2 SQLFILE")] if bare else []
         return [
             (
                 f"The pipeline {tracked.name} has no account yet. Make one in a terminal:",
-                f"pipeutils -a NAME -l 2 {shlex.quote(tracked.sqlfile)}",
+                f"pipeutils -a USER -l 2 {shlex.quote(tracked.sqlfile)}",
             )
             for tracked in bare
+        ] + [
+            (f"The pipeline {tracked.name} can't be shown now: {error} To take it off the list:",
+             f"pipeweb untrack {tracked.name}")
+            for tracked, error in gate.unreadable()
         ]
 
     def _set_cookie(self, name: str, value: str) -> None:

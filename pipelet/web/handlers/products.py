@@ -107,6 +107,7 @@ class Products(Pages):
             "params": taskquery.parameters(site.reader.params([row.id]).get(row.id, [])),
             "error_lines": taskquery.error_lines(row.error),
             "log": _log(files),
+            "gone": row.status == Status.DONE and queries.is_gone(files),
         }
         return site.render(
             "task.html", task=row, found=found, seconds=_seconds(row), status=status, instance=instance,

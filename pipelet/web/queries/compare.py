@@ -60,6 +60,23 @@ class Beside(NamedTuple):
         return None if old is None or new is None else new - old
 
 
+class Sides(NamedTuple):
+    """How the pages call two versions: the older and the newer, or by the names of two segments."""
+
+    old: str
+    new: str
+    heads: tuple[str, str]  #: of columns
+    only: tuple[str, str]  #: of what one of them alone has
+
+    @classmethod
+    def of(cls, old: InstanceRow, new: InstanceRow) -> Sides:
+        """Name two versions."""
+        if old.segment == new.segment:
+            return cls("older", "newer", ("Older", "Newer"), ("only in the older", "only in the newer"))
+        names = (old.segment, new.segment)
+        return cls(*names, names, (f"only in {old.segment}", f"only in {new.segment}"))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What differs between two versions.
@@ -98,6 +115,11 @@ class Comparison:
         return self.old.row.segment == self.new.row.segment
 
     @property
+    def sides(self) -> Sides:
+        """How they are called."""
+        return Sides.of(self.old.row, self.new.row)
+
+    @property
     def changed_files(self) -> list[FileChange]:
         """The files that differ, in whatever way."""
         return [file for file in self.files if file.state != "equal"]
@@ -106,9 +128,13 @@ class Comparison:
         """What differs, in one sentence."""
         if self.old.row.id == self.new.row.id:
             return "This is one and the same version: choose another one."
-        names = [f"{file.name}{_REMARKS.get(file.state, '')}" for file in self.changed_files]
+        remarks = _REMARKS
+        if not self.same_segment:
+            # Between two segments nothing is new and nothing has gone.
+            remarks = {**remarks, "added": f" ({self.sides.only[1]})", "removed": f" ({self.sides.only[0]})"}
+        names = [f"{file.name}{remarks.get(file.state, '')}" for file in self.changed_files]
         names += ["the directives"] if self.directives else []
-        names += [f"the parent {parent.name}{_REMARKS.get(parent.state, '')}" for parent in self.parents]
+        names += [f"the parent {parent.name}{remarks.get(parent.state, '')}" for parent in self.parents]
         names += ["the version of Python"] if self.python.differs and self.old.python and self.new.python else []
         names += [f"{item.name}'s version" for item in self.modules if item.differs and item.old and item.new]
         differing = [item.name for item in self.parameters if item.differs]
@@ -230,7 +256,7 @@ def _content(part: Part, version: Version) -> Kept:
 def _large(role: str, name: str, state: str, first: Kept | None, second: Kept | None) -> FileChange:
     nothing = Diff([], 0, 0, 0, None)
     sizes = [f"{kept.size} bytes" if kept is not None else "not there" for kept in (first, second)]
-    return FileChange(role, name, state, nothing, f"It is too large to be compared: {sizes[0]} before, {sizes[1]} now.")
+    return FileChange(role, name, state, nothing, f"It is too large to be compared: {sizes[0]} and {sizes[1]}.")
 
 
 def _same_to_the_key(one: Part, other: Part, old: Version, new: Version) -> bool:

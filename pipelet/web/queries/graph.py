@@ -193,7 +193,8 @@ def shares(counts: Mapping[str, int]) -> list[tuple[str, float, float]]:
 def _room(counts: Mapping[str, int]) -> float:
     """The width that the numbers of a segment may come to need: with failures, and all its tasks."""
     digits = len(f"{sum(counts.values()):,}")
-    return 2 * digits * _DIGIT + _WORDS + (0 if not counts.get("failed") else digits * _DIGIT + _FAILED)
+    safe = not any(counts.get(word) for word in ("failed", "running", "queued"))
+    return 2 * digits * _DIGIT + _WORDS + (0 if safe else digits * _DIGIT + _FAILED)
 
 
 def _cut(name: str) -> str:

@@ -88,9 +88,9 @@ class Version:
         return sum(self.counts.values())
 
     @property
-    def purged(self) -> str | None:
-        """When its products were deleted, if they were."""
-        return _word(self.meta.get("purged"))
+    def purged(self) -> float | None:
+        """When its products were deleted, if they were and no run has made any since."""
+        return purged_at(self.meta)
 
     @property
     def python(self) -> str | None:
@@ -105,10 +105,7 @@ class Version:
     @property
     def computed(self) -> float | None:
         """When a run last computed something of it."""
-        try:
-            return datetime.strptime(_word(self.meta.get("computed")) or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
-        except (ValueError, OverflowError):
-            return None
+        return _moment(self.meta.get("computed"))
 
     @property
     def directives(self) -> list[str]:
@@ -235,6 +232,25 @@ def _by_size(text: str) -> tuple[int, float, str]:
     except ValueError:
         return (1, 0.0, text)
     return (0, number, text) if number == number else (1, 0.0, text)
+
+
+def purged_at(meta: Mapping[str, Any]) -> float | None:
+    """When the products of a version were deleted; ``None`` if they were not, or a run has made some since.
+
+    Parameters
+    ----------
+    meta
+        What is on record of the version.
+    """
+    purged, computed = _moment(meta.get("purged")), _moment(meta.get("computed"))
+    return None if purged is None or (computed is not None and computed > purged) else purged
+
+
+def _moment(value: object) -> float | None:
+    try:
+        return datetime.strptime(_word(value) or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _word(value: object) -> str | None:

@@ -10,7 +10,7 @@ from pipelet.errors import StorageError
 from pipelet.statusdb import InstanceRow, ParamRow, Reader
 from pipelet.statusdb.matching import WALKED, MatchedTask, inputs, listed, search, walk
 from pipelet.storage import Entry, Kind, TaskFiles, Tree
-from pipelet.web.queries.compare import Beside
+from pipelet.web.queries.compare import Beside, Sides
 from pipelet.web.queries.products import files_of
 from pipelet.web.viewers.kinds import kind_by_name
 
@@ -193,19 +193,21 @@ def pair(
         found.cut = found.cut or len(entries) > _MOST_FILES
         sides.append((files, entries))
     (old_files, old), (new_files, new) = sides
+    only = Sides.of(*rows).only
     for path in sorted(old.keys() | new.keys())[:_MOST_FILES]:
         one, other = old.get(path), new.get(path)
-        state, words = _state(path, one, other, old_files, new_files, reading)
+        if one is None or other is None:
+            state, words = ("added", only[1]) if one is None else ("removed", only[0])
+        else:
+            state, words = _state(path, one, other, old_files, new_files, reading)
         found.files.append(FilePair(path, kind_by_name(path) or "", one, other, state, words))
     return found
 
 
 def _state(
-    path: str, one: Entry | None, other: Entry | None, old: TaskFiles | None, new: TaskFiles | None, reading: Reading
+    path: str, one: Entry, other: Entry, old: TaskFiles | None, new: TaskFiles | None, reading: Reading
 ) -> tuple[str, str]:
-    if one is None or other is None or old is None or new is None:
-        return ("added", "only in the newer") if one is None else ("removed", "only in the older")
-    if not (_is_file(one) and _is_file(other)):
+    if old is None or new is None or not (_is_file(one) and _is_file(other)):
         return "unknown", "no file"
     if one.size != other.size:
         return "changed", "differs"

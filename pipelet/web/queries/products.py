@@ -60,6 +60,20 @@ def files_of(
     return TaskFiles(tree, instance.path, task.id, task.text, task.place, current, siblings, reader.sqlfile)
 
 
+def is_gone(files: TaskFiles) -> bool:
+    """Whether a task had a directory and has it no more, since somebody removed it or purged its data."""
+    if files.directory is None:
+        return False
+    try:
+        files.entry("")
+    except MissingProductError:
+        return True
+    except StorageError:
+        # Why it can't be read is told where its files are listed.
+        return False
+    return False
+
+
 def _siblings(reader: Reader, instance: int) -> Callable[[Collection[str]], Collection[str]]:
     def siblings(names: Collection[str]) -> Collection[str]:
         numbers = {name: name.partition("_")[0] for name in names}

@@ -15,13 +15,14 @@ from pipelet.storage import KeptFiles, Tree
 from pipelet.storage.lastrun import read_last_run
 from pipelet.storage.sizes import Size as Measured
 from pipelet.storage.sizes import measure
+from pipelet.web.queries.oneversion import purged_at
 from pipelet.web.sizes import Size, total
 
 _DAY = 86400.0
 #: Whoever looks at a preview waits for its measuring at most so many seconds.
 _PATIENCE = 0.4
 #: By file, when it was changed last, and what it says of a purge: reading hundreds takes longer than a page should.
-_MOMENTS: dict[str, tuple[int, str | None]] = {}
+_MOMENTS: dict[str, tuple[int, float | None]] = {}
 _MOST_MOMENTS = 10_000
 SORTS = ("size", "age", "segment", "tasks")
 
@@ -37,7 +38,7 @@ class Version(NamedTuple):
     reached: bool  #: by the last run
     old: bool  #: neither reached nor young
     why_not: str  #: why it is not offered for deletion; empty where it is
-    purged: str | None
+    purged: float | None
 
 
 class Segment(NamedTuple):
@@ -132,7 +133,7 @@ def _share(size: int, largest: int) -> int:
     return max(1, round(100 * size / largest)) if size and largest else 0
 
 
-def _purged(tree: Tree, row: InstanceRow) -> str | None:
+def _purged(tree: Tree, row: InstanceRow) -> float | None:
     file = os.path.join(tree.absolute(row.path), f"{row.segment}.meta")
     try:
         changed = os.lstat(file).st_mtime_ns
@@ -146,10 +147,9 @@ def _purged(tree: Tree, row: InstanceRow) -> str | None:
     return known[1]
 
 
-def _read_purged(tree: Tree, row: InstanceRow) -> str | None:
+def _read_purged(tree: Tree, row: InstanceRow) -> float | None:
     with contextlib.suppress(StorageError):
-        word = KeptFiles(tree, row.path).meta().get("purged")
-        return word[:40] if isinstance(word, str) else None
+        return purged_at(KeptFiles(tree, row.path).meta())
     return None
 
 

@@ -97,7 +97,7 @@ def archive(old: BinaryIO, new: BinaryIO) -> list[dict[str, Any]]:
         for name in sorted(ours.keys() | theirs.keys())[:_MOST_MEMBERS]:
             shown = name.removesuffix(".npy")
             if name not in ours or name not in theirs:
-                found.append({"name": shown, "words": f"only in the {'newer' if name not in ours else 'older'}"})
+                found.append({"name": shown, "only": 0 if name in ours else 1})
                 continue
             try:
                 first, _, _ = archives.unpack(one, ours[name], _MOST_BYTES)

@@ -16,6 +16,10 @@ _ROWS, _COLUMNS, _CELL = 20, 12, 60
 _POINTS, _EACH = 480, 4000
 WIDTH, HEIGHT = 640, 220
 _BLOCKS = 64
+#: Between thousands.
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+#: Fields of a record that are named, and characters.
+_FIELDS, _LONGEST = 8, 200
 
 
 def describe(array: Any) -> dict[str, Any]:
@@ -30,17 +34,19 @@ def describe(array: Any) -> dict[str, Any]:
     -------
     dict
         For JSON: ``shape``, ``dtype``, ``count``, ``statistics`` (pairs), ``sampled`` (how many were looked at, if not
-        all), ``table``, ``plot`` and ``image`` (whether `pictures` can draw it).
+        all), ``table``, ``plot`` ``image`` (whether `pictures` can draw it) and
+        ``caption`` (of that picture).
     """
     said: dict[str, Any] = {
         "shape": shape_text(array.shape),
-        "dtype": str(array.dtype) if array.dtype.names is None else "a record",
+        "dtype": str(array.dtype) if array.dtype.names is None else _record_text(array.dtype),
         "count": int(array.size),
         "statistics": [],
         "sampled": None,
         "table": first_values(array),
         "plot": None,
         "image": is_image(array),
+        "caption": _caption(array),
     }
     if array.size and array.dtype.itemsize and array.dtype.names is None:
         part = sample(array)
@@ -53,7 +59,28 @@ def describe(array: Any) -> dict[str, Any]:
 
 def shape_text(shape: tuple[int, ...]) -> str:
     """Write a shape for people."""
-    return " × ".join(f"{length:,}" for length in shape) if shape else "a single value"
+    return " × ".join(f"{length:,}".replace(",", _THIN) for length in shape) if shape else "a single value"
+
+
+def _record_text(dtype: Any) -> str:
+    """Write the fields of records for people."""
+    fields = [f"{name} {dtype[name]}" for name in dtype.names[:_FIELDS]]
+    more = len(dtype.names) - len(fields)
+    text = f"records of {', '.join(fields)}"
+    return f"{text if len(text) <= _LONGEST else text[:_LONGEST] + '…'}{f' and {more} more' if more else ''}"
+
+
+def _caption(array: Any) -> str:
+    if is_coloured(array):
+        return "The last axis gives the colours"
+    # The axes before the last two are at their beginning in the picture, and in the table of first values.
+    plane = f"Plane [{', '.join(['0'] * (array.ndim - 2) + [':', ':'])}]: the" if array.ndim > 2 else "The"
+    return f"{plane} middle 99 % of the values, from dark to light"
+
+
+def is_coloured(array: Any) -> bool:
+    """Whether an array is a picture with its colours along the last axis."""
+    return bool(array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype.kind in "bu")
 
 
 def flat(array: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipelet.errors import ViewError
+from pipelet.web.viewers.numbers import is_coloured
 
 #: Images with more pixels are not unpacked.
 MOST_PIXELS = 120_000_000
@@ -129,7 +130,7 @@ def scaled(array: Any, side: int, colours: bool = True, flip: bool = False) -> A
     flip
         Whether the first row is at the bottom.
     """
-    while array.ndim > 2 and not (array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype.kind in "bu"):
+    while array.ndim > 2 and not is_coloured(array):
         array = array[0]
     steps = [max(math.ceil(length / side), 1) for length in array.shape[:2]]
     values = np.array(array[:: steps[0], :: steps[1]])
