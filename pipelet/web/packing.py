@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pipelet.errors import StorageError
 from pipelet.storage import Entry, Kind, TaskFiles, printable
+from pipelet.web.formats import counted
 from pipelet.web.formats import size as size_text
 
 #: An archive holds at most so many files.
@@ -157,10 +158,10 @@ def _reason(entry: Entry) -> str:
 
 
 def _manifest(tasks: Sequence[tuple[str, TaskFiles]], count: int, notes: list[str]) -> str:
-    head = [f"{count:,} files of {len(tasks):,} tasks:", *(f"  {folder}" for folder, _ in tasks), ""]
+    head = [f"{counted(count, 'file')} of {counted(len(tasks), 'task')}:", *(f"  {folder}" for folder, _ in tasks), ""]
     return "\n".join([*head, *(notes or ["nothing was left out"]), ""])
 
 
 def describe(packed: Packed) -> str:
     """Say what an archive holds."""
-    return f"{packed.files:,} files, {size_text(packed.size)}"
+    return f"{counted(packed.files, 'file')}, {size_text(packed.size)}"

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -258,8 +259,9 @@ def test_a_damaged_list_is_told_and_does_not_keep_the_server_from_running(home: 
     assert started.returncode == 0
     assert "warning: the list of pipelines" in started.stderr
     status, _, page = home.get()
-    assert status == 500
-    assert "is damaged" in page
+    assert status == 503
+    assert "The list of the tracked pipelines can't be read" in unescape(page)
+    assert "is damaged" in home.log
     assert home.log.count("Traceback") == 0
 
 

@@ -367,6 +367,9 @@ def test_an_archive_of_some_tasks(shop):
         assert names["1_Lancelot/sub/a.txt"] == b"a"
         assert names["2_Arthur/b.txt"] == b"bb"
         assert b"2 files of 2 tasks" in archive.read("MANIFEST.txt")
+    alone = shop.ada.get(re.sub(r"[?&;]+task=2", "", address.replace("&amp;", "&")))
+    with zipfile.ZipFile(io.BytesIO(alone.body)) as archive:
+        assert b"1 file of 1 task:" in archive.read("MANIFEST.txt")
 
 
 def test_an_archive_of_a_page(shop):
