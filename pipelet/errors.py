@@ -264,6 +264,10 @@ class ViewError(PipeletError):
     """A product can't be shown as what it claims to be."""
 
 
+class BusyError(ViewError):
+    """A product can't be looked at just now, since too many others are."""
+
+
 class LauncherError(PipeletError):
     """A run can't be started."""
 

@@ -9,11 +9,21 @@ from urllib.parse import quote
 import cherrypy
 from cherrypy.lib.static import serve_fileobj
 
-from pipelet.errors import MissingProductError, ViewError
+from pipelet.errors import BusyError, MissingProductError, ViewError
 from pipelet.statusdb import InstanceRow, TaskRow
 from pipelet.storage import Entry, Kind, TaskFiles, printable
 from pipelet.web.filenames import from_query
-from pipelet.web.handlers.base import KEY_SHOWN, BadQuery, Body, NotFound, Pages, Site, reads
+from pipelet.web.handlers.base import (
+    KEY_SHOWN,
+    BadQuery,
+    Body,
+    NotFound,
+    Pages,
+    Site,
+    Unavailable,
+    reads,
+    sentence,
+)
 from pipelet.web.handlers.products import find_task
 from pipelet.web.queries import products as queries
 from pipelet.web.viewers import thumbnails
@@ -95,6 +105,9 @@ class Files(Pages):
         except ViewError as error:
             headers.pop("ETag", None)
             headers.pop("Cache-Control", None)
+            if isinstance(error, BusyError):
+                headers["Retry-After"] = "5"
+                raise Unavailable(sentence(error)) from None
             raise NotFound(f"There is no picture: {error}.") from None
         headers["Content-Type"] = thumbnails.picture_type(data)
         headers["Content-Security-Policy"] = SANDBOX
