@@ -228,6 +228,10 @@ class DamagedDatabaseError(DatabaseError):
     """The database file is damaged."""
 
 
+class LockedDatabaseError(DatabaseError):
+    """Another process holds the database, and did not let go of it in time."""
+
+
 class NewerDatabaseError(DatabaseError):
     """The database was made by a newer version of Pipelet."""
 

@@ -16,6 +16,7 @@ import jinja2
 from pipelet.core.model import Status
 from pipelet.errors import (
     DatabaseError,
+    LockedDatabaseError,
     MissingProductError,
     PipeletError,
     PrefixError,
@@ -26,7 +27,7 @@ from pipelet.errors import (
 from pipelet.statusdb import InstanceRow, Reader
 from pipelet.storage import Tree
 from pipelet.web.auth.gate import Gate, Session
-from pipelet.web.settings import Settings
+from pipelet.web.settings import DATABASE_PATIENCE, Settings
 from pipelet.web.tracked import Tracked, Tracking
 
 #: So many characters of a key stand in an address; any unique beginning of at least `SHORTEST_KEY` is understood.
@@ -131,7 +132,7 @@ class Site:
     def reader(self) -> Reader:
         """Its database, open until the request ends."""
         if self._reader is None:
-            self._reader = Reader.open(self.sqlfile)
+            self._reader = Reader.open(self.sqlfile, busy_timeout=DATABASE_PATIENCE)
         return self._reader
 
     def close(self) -> None:
@@ -245,6 +246,9 @@ def _twice(work: Callable[[], Body]) -> Body:
     """Do what only reads; a run that begins or ends just then changes how its database is kept, so: once more."""
     try:
         return work()
+    except LockedDatabaseError:
+        # It was waited for already.
+        raise
     except DatabaseError:
         return work()
 
