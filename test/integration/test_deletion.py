@@ -413,6 +413,25 @@ def test_deleting_a_task_takes_what_depends_on_it(lab: Project) -> None:
         utils.delete_tasks(lab.prefix, [999])
 
 
+def test_the_file_of_the_parameters_tells_of_the_tasks_that_are_left(project: Project) -> None:
+    project.write(a='value = f"of {get_input()}"\nexpose(["value"])\n')
+    project.run(project.pipeline("a;", {"a": [1, 2, 3]}))
+    (file,) = project.prefix.glob("a_*/a.args")
+    before = file.read_text()
+    ids = [task.id for task in project.pipeline("a;").tasks("a")]
+    one = utils.delete_tasks(project.prefix, ids[:1])
+    assert "of 1" not in file.read_text()
+    assert "of 3" in file.read_text()
+    clean(project)
+    rest = utils.delete_tasks(project.prefix, ids[1:])
+    assert "of" not in file.read_text()
+    clean(project)
+    for trashed in (rest, one):
+        utils.restore(project.prefix, trashed.id)
+        clean(project)
+    assert file.read_text() == before
+
+
 def test_the_task_that_has_data_itself_goes_without_the_others(project: Project) -> None:
     project.write(a=NAMED)
     project.run(project.pipeline("a;", {"a": [1]}))
