@@ -364,14 +364,9 @@ def take_notices() -> list[tuple[str, str]]:
     return _NOTICES.pop(session.token, []) if session is not None else []
 
 
-def cookie_name(settings: Settings) -> str:
-    """The name of the session's cookie."""
-    return settings.cookie
-
-
 def cookie_value(settings: Settings) -> str | None:
     """The session's cookie that came with the request."""
-    cookie = cherrypy.request.cookie.get(cookie_name(settings))
+    cookie = cherrypy.request.cookie.get(settings.cookie)
     return None if cookie is None else str(cookie.value)
 
 
