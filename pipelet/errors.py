@@ -228,6 +228,10 @@ class DamagedDatabaseError(DatabaseError):
     """The database file is damaged."""
 
 
+class LockedDatabaseError(DatabaseError):
+    """Another process holds the database, and did not let go of it in time."""
+
+
 class NewerDatabaseError(DatabaseError):
     """The database was made by a newer version of Pipelet."""
 
@@ -262,6 +266,10 @@ class WebError(PipeletError):
 
 class ViewError(PipeletError):
     """A product can't be shown as what it claims to be."""
+
+
+class BusyError(ViewError):
+    """A product can't be looked at just now, since too many others are."""
 
 
 class LauncherError(PipeletError):

@@ -20,9 +20,19 @@ from pipelet.meta import clock_text, describe, parameters_text
 from pipelet.modules import file_digest
 from pipelet.planner import Snapshot
 from pipelet.rebuild import take_over
-from pipelet.statusdb import Event, InstanceRow, QueuedTask, TaskRow, Writer
+from pipelet.statusdb import Event, InstanceRow, QueuedTask, Reader, TaskRow, Writer
 from pipelet.statusdb.deleting import last_ids
 from pipelet.storage import Journal, Tree
+
+
+def parameters_of(reader: Reader, tasks: Sequence[int]) -> str | None:
+    """Give what the ``.args`` of an instance says, from the parameters of its tasks; ``None`` if they have none."""
+    saved = reader.params(tasks)
+    if not saved:
+        return None
+    names = {item.id: task_name(item.id, item.text) for item in reader.plan_rows_listed(list(saved))}
+    by_task = {names[task]: {item.name: item.text for item in items} for task, items in saved.items() if items}
+    return parameters_text(by_task)
 
 
 class Orders:
@@ -251,13 +261,9 @@ class Recorder:
         """Write the ``.args`` file of an instance from the parameters of its tasks."""
         if not self._writer.has_params():
             return
-        saved = self._writer.params(tasks)
-        if not saved:
-            return
-        path = self._instances[segment].path
-        names = {item.id: task_name(item.id, item.text) for item in self._writer.plan_rows_listed(list(saved))}
-        by_task = {names[task]: {item.name: item.text for item in items} for task, items in saved.items() if items}
-        self._tree.write_args(path, parameters_text(by_task))
+        text = parameters_of(self._writer, tasks)
+        if text is not None:
+            self._tree.write_args(self._instances[segment].path, text)
 
     def _write(self, segment: str, orders: Orders) -> None:
         events, new, again = orders.events, orders.new, orders.again

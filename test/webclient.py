@@ -88,7 +88,7 @@ class Browser:
         try:
             data = b"".join(pieces)
         finally:
-            pieces.close()
+            getattr(pieces, "close", list)()
         status, found = got[-1]
         cookies: SimpleCookie = SimpleCookie()
         for name, value in found:

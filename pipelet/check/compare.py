@@ -270,5 +270,6 @@ def _moment(tree: Tree, sqlfile: str) -> list[tuple[int, int, int] | None]:
         except OSError:
             states.append(None)
         else:
-            states.append((found.st_ino, found.st_size, found.st_mtime_ns))
+            # Who reads may make an empty one, where the last writer had no time to say that there will be none.
+            states.append((found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else None)
     return states

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from pipelet.deletion.records import delete_records, return_records, revoke
+from pipelet.deletion.records import delete_records, return_records, revoke, tell_parameters
 from pipelet.distrust import distrust, mend_moves, sweep
 from pipelet.errors import DamagedDatabaseError, ForeignDatabaseError, NewerDatabaseError, PipeletError, StorageError
 from pipelet.meta import clock_text
@@ -65,6 +65,7 @@ def finish(tree: Tree, writer: Writer | None, bag: Bag) -> None:
     kind = bag.manifest.get("kind")
     if kind == "tasks":
         delete_records(os.path.join(bag.path, RECORDS), tree, writer, _paths(tree, bag))
+        tell_parameters(tree, writer, _paths(tree, bag))
     elif kind == "products":
         made = float(bag.manifest.get("made") or 0)
         for item in instances_of(bag):
@@ -89,6 +90,8 @@ def undo(tree: Tree, writer: Writer | None, bag: Bag) -> None:
             revoke(os.path.join(bag.path, RECORDS), tree, writer)
         # Rows that are gone already come from the journals.
         catch_up(writer, tree)
+        if kind == "tasks":
+            tell_parameters(tree, writer, _paths(tree, bag))
     bag.turn(GONE)
     bag.empty()
 
@@ -101,6 +104,7 @@ def finish_restoring(tree: Tree, writer: Writer | None, bag: Bag) -> None:
         _unpurge(tree, bag)
     elif kind == "tasks":
         return_records(os.path.join(bag.path, RECORDS), tree, writer, _paths(tree, bag))
+        tell_parameters(tree, writer, _paths(tree, bag))
     elif writer is not None:
         catch_up(writer, tree)
         for item in instances_of(bag):

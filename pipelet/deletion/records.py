@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pipelet.core.model import Status
 from pipelet.history import CURRENT, DROPPED
+from pipelet.recorder import parameters_of
 from pipelet.statusdb import Event, InstanceRow, Reader, Writer, in_pieces, pack_ids, unpack_ids
 from pipelet.statusdb.deleting import owners
 from pipelet.storage import Journal, Tree
@@ -137,6 +138,18 @@ def _as_wanted_now(row: InstanceRow, kept: Kept) -> list[Event]:
             continue
         events.append(event)
     return events
+
+
+def tell_parameters(tree: Tree, reader: Reader | None, paths: Mapping[str, str]) -> None:
+    """Write what people read about the parameters of instances, some of whose tasks went or came back."""
+    for key, path in paths.items():
+        row = None if reader is None else reader.instance(key)
+        if reader is None or row is None:
+            continue
+        text = parameters_of(reader, unpack_ids(row.wanted) if row.wanted else [])
+        before = tree.read_args(path)
+        if (text or "") != (before or ""):
+            tree.write_args(path, text or "")
 
 
 def revoke(file: str, tree: Tree, writer: Writer) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelet.deletion.carry import Listed, bring_back, instances_of, opened
 from pipelet.deletion.records import computed_again
-from pipelet.errors import PrefixLocked, TrashError
+from pipelet.errors import PrefixLocked, StorageError, TrashError
 from pipelet.statusdb import Writer
 from pipelet.statusdb.deleting import count_ended_since
 from pipelet.storage import PrefixLock, Tree
@@ -38,7 +40,8 @@ class Trashed:
         The segment instances that it is about.
     state
         ``"kept"``; ``"cut"``: it was cut off, and is finished or undone by whoever uses the prefix next;
-        ``"going"``: it is being deleted for good.
+        ``"going"``: it is being deleted for good; ``"damaged"``: what it says of itself can't be read, so that it can
+        only be deleted for good.
     """
 
     id: str
@@ -69,11 +72,12 @@ class Trashed:
 
     def __str__(self) -> str:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.made))
-        end = time.strftime("%Y-%m-%d", time.localtime(self.until))
+        end = time.strftime("%Y-%m-%d", time.localtime(self.until)) if self.state == "kept" else ""
         what = {"instances": "", "products": "data of ", "tasks": "tasks of "}.get(self.kind, "")
         names = ", ".join(item.path for item in self.instances[:3])
         more = f" and {len(self.instances) - 3} more" if len(self.instances) > 3 else ""
-        fate = {"kept": f"until {end}", "going": "being deleted for good", "cut": "cut off"}[self.state]
+        words = {"kept": f"until {end}", "going": "being deleted for good", "cut": "cut off"}
+        fate = words.get(self.state, self.state)
         return f"{self.id}  {what}{names}{more}, {self.tasks} tasks, deleted {day} by {self.by}, {fate}"
 
 
@@ -86,6 +90,13 @@ def trash(tree: Tree) -> list[Trashed]:
 def told(bag: Bag) -> Trashed:
     """Say what a deletion of the trash is."""
     manifest = bag.manifest
+    if bag.damage is not None:
+        # Its name has the moment, too. Nothing expires that nobody can say what it is.
+        made = 0.0
+        with contextlib.suppress(ValueError):
+            made = float(calendar.timegm(time.strptime(bag.id[:15], "%Y%m%d-%H%M%S")))
+        state = "damaged" if bag.state == KEPT else _STATES[bag.state]
+        return Trashed(bag.id, "instances", "somebody", made, math.inf, (), state)
     made = float(manifest.get("made") or 0)
     return Trashed(
         bag.id,
@@ -120,6 +131,10 @@ def restore(tree: Tree, sqlfile: str, id: str) -> Trashed:
         if bag is None or bag.state != KEPT:
             why = "is being deleted for good" if bag is not None else "is not in the trash (any more)"
             raise TrashError(f"the deletion {id} {why}")
+        try:
+            bag.moves()
+        except StorageError as error:
+            raise TrashError(str(error)) from error
         _refuse(tree, writer, bag)
         still_ours()
         bag.turn(BACK)

@@ -20,6 +20,7 @@ from pipelet.errors import (
     DamagedDatabaseError,
     DatabaseError,
     ForeignDatabaseError,
+    LockedDatabaseError,
     MissingDatabaseError,
 )
 from pipelet.filesystem import lock_holders
@@ -91,7 +92,7 @@ def explained(error: sqlite3.Error, sqlfile: str) -> DatabaseError:
             " sizes reached, or the disk failing. What was recorded before is safe."
         )
     if "locked" in text:
-        return DatabaseError(_locked(sqlfile))
+        return LockedDatabaseError(_locked(sqlfile))
     if "readonly" in text:
         return DatabaseError(
             f"{sqlfile} can't be written: you need write permission for the file and for its directory"
@@ -145,10 +146,10 @@ def _connect(path: str, options: str, timeout: float = BUSY_TIMEOUT) -> sqlite3.
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=timeout)
 
 
-def _connect_reader(path: str) -> sqlite3.Connection:
+def _connect_reader(path: str, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
     # readonly_shm: without it SQLite would make the -shm file of a write-ahead log that a killed writer left. But a
     # writer of this process that opens the file later would find the shared memory read-only as well: so only then.
-    return _connect(path, "mode=ro" if os.path.exists(path + "-shm") else "mode=ro&readonly_shm=1")
+    return _connect(path, "mode=ro" if os.path.exists(path + "-shm") else "mode=ro&readonly_shm=1", timeout)
 
 
 def _needs_recovery(error: sqlite3.Error, path: str) -> bool:
@@ -265,13 +266,15 @@ def open_for_writing(path: str, create: bool, timeout: float) -> tuple[sqlite3.C
     return connection, before == 0
 
 
-def open_for_reading(path: str) -> sqlite3.Connection:
+def open_for_reading(path: str, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
     """Open a database for reading, without writing anything beside it.
 
     Parameters
     ----------
     path
         Absolute path.
+    timeout
+        How long to wait for locks, in seconds.
 
     Returns
     -------
@@ -286,7 +289,7 @@ def open_for_reading(path: str) -> sqlite3.Connection:
     if not has_database(path):
         raise _missing(path)
     with translated(path):
-        opened = _opened(path)
+        opened = _opened(path, timeout)
         if opened is not None:
             connection, version = opened
             if version == schema.newest_version():
@@ -301,7 +304,7 @@ def open_for_reading(path: str) -> sqlite3.Connection:
         return connection
 
 
-def _opened(path: str) -> tuple[sqlite3.Connection, int] | None:
+def _opened(path: str, timeout: float) -> tuple[sqlite3.Connection, int] | None:
     """Open the file itself, and read the version of its tables; ``None`` where only a writer could open it.
 
     While a writer opens or closes it, what stands beside it comes and goes, and for a moment it looks as if a writer
@@ -309,7 +312,7 @@ def _opened(path: str) -> tuple[sqlite3.Connection, int] | None:
     """
     for pause in _PAUSES:
         before = _fingerprint(path)
-        connection = _connect_reader(path)
+        connection = _connect_reader(path, timeout)
         try:
             return connection, schema.read_version(connection, path)
         except BaseException as error:

@@ -13,7 +13,7 @@ from pipelet.core.model import Mark, Status
 from pipelet.schema import migrate
 from pipelet.statusdb import statements as sql
 from pipelet.statusdb.columns import Columns
-from pipelet.statusdb.opening import absolute, open_for_reading, translated
+from pipelet.statusdb.opening import BUSY_TIMEOUT, absolute, open_for_reading, translated
 from pipelet.statusdb.rows import (
     InstanceRow,
     OutputRow,
@@ -50,7 +50,7 @@ class Reader(Columns):
         self.sqlfile = sqlfile
 
     @classmethod
-    def open(cls, sqlfile: str | os.PathLike[str]) -> Reader:
+    def open(cls, sqlfile: str | os.PathLike[str], *, busy_timeout: float = BUSY_TIMEOUT) -> Reader:
         """Open a database for reading.
 
         Nothing is ever written beside the file: where a killed writer left it in a state that only a writer could
@@ -60,6 +60,8 @@ class Reader(Columns):
         ----------
         sqlfile
             Path of the database.
+        busy_timeout
+            How long to wait for who holds a lock, in seconds.
 
         Returns
         -------
@@ -76,7 +78,7 @@ class Reader(Columns):
             It can't be opened.
         """
         path = absolute(sqlfile)
-        return Reader(open_for_reading(path), path)
+        return Reader(open_for_reading(path, busy_timeout), path)
 
     @classmethod
     def empty(cls) -> Reader:

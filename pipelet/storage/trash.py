@@ -40,6 +40,7 @@ from pipelet.storage.files import (
 from pipelet.storage.moves import DISPLACED, Placed
 from pipelet.storage.moves import MOVING as HALFWAY
 from pipelet.storage.names import check_instance
+from pipelet.storage.told import Move, check_manifest, check_moves
 from pipelet.storage.tree import Tree
 
 MOVING, KEPT, BACK, GONE = ".moving", "", ".back", ".gone"
@@ -50,8 +51,6 @@ RECORDS = "records.journal"
 #: So many files are deleted between two looks at whether to stop.
 _AT_ONCE = 200
 
-#: A place relative to the prefix, and one relative to the deletion's directory.
-Move = tuple[str, str]
 #: Told how many files are deleted.
 Emptied = Callable[[int], None]
 
@@ -69,14 +68,22 @@ class Bag:
     Attributes
     ----------
     manifest
-        What is told about it.
+        What is told about it; empty where that can't be read.
+    damage
+        Why it can't be restored, in words.
     """
 
     def __init__(self, tree: Tree, id: str, state: str) -> None:
         self.id = id
         self.state = state
         self._tree = tree
-        self.manifest = self._read(_MANIFEST)
+        self.manifest: dict[str, Any] = {}
+        self.damage: str | None = None
+        try:
+            self.manifest = check_manifest(self._read(_MANIFEST))
+        except (StorageError, ValueError) as error:
+            # Of one that is being deleted for good, it may be gone.
+            self.damage = None if state == GONE else self._words(error)
 
     @property
     def path(self) -> str:
@@ -84,8 +91,19 @@ class Bag:
         return os.path.join(self._tree.trash_dir, self.id + self.state)
 
     def moves(self) -> list[Move]:
-        """What it takes away, and where that is kept."""
-        return [(str(source), str(kept)) for source, kept in self._read(_MOVES).get("moves", ())]
+        """What it takes away, and where that is kept.
+
+        Raises
+        ------
+        StorageError
+            That can't be read, or can't be true.
+        """
+        if self.damage is not None:
+            raise StorageError(self.damage)
+        try:
+            return check_moves(self._read(_MOVES))
+        except (StorageError, ValueError) as error:
+            raise StorageError(self._words(error)) from error
 
     def turn(self, state: str) -> None:
         """Go over to another state.
@@ -201,17 +219,16 @@ class Bag:
         if self._tree.synced and os.path.isdir(folder):
             sync_directory(folder)
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _words(self, error: Exception) -> str:
+        return (
+            f"{self.path}: what it says of itself is damaged ({error}), so it is neither restored nor finished. Take"
+            " by hand what you need out of it, and move it away"
+        )
+
+    def _read(self, name: str) -> Any:
         file = os.path.join(self.path, name)
-        with storage_errors("read", file):
-            try:
-                with open(file, "rb") as stream:
-                    table = json.loads(stream.read())
-            except FileNotFoundError:
-                return {}
-            except ValueError as error:
-                raise StorageError(f"{file} is damaged: {error}") from error
-        return table if isinstance(table, dict) else {}
+        with storage_errors("read", file), open(file, "rb") as stream:
+            return json.loads(stream.read())
 
 
 def pack(
@@ -276,12 +293,14 @@ def bags(tree: Tree, *states: str) -> list[Bag]:
     """Give the deletions in the trash, the newest first; of these states or all."""
     found = []
     with storage_errors("read", tree.trash_dir):
-        names = [entry.name for entry in scan(tree.trash_dir)]
+        names = [entry.name for entry in scan(tree.trash_dir) if entry.is_dir(follow_symlinks=False)]
     for name in reversed(names):
         match = _BAG.fullmatch(name)
         if match is not None and (not states or (match[2] or KEPT) in states):
+            bag = Bag(tree, match[1], match[2] or KEPT)
             # One that goes just now takes its files along: there is nothing more to tell of it.
-            found.append(Bag(tree, match[1], match[2] or KEPT))
+            if bag.damage is None or os.path.lexists(bag.path):
+                found.append(bag)
     return found
 
 

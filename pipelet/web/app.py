@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterable
 
@@ -13,7 +15,7 @@ from cherrypy._cpreqbody import process_urlencoded
 from pipelet.web import formats
 from pipelet.web.auth.gate import Gate
 from pipelet.web.handlers.access import Access
-from pipelet.web.handlers.base import Body, Pages, Services, answer, error_page, guarded
+from pipelet.web.handlers.base import Body, Pages, Services, answer, check_call, error_page, guarded
 from pipelet.web.handlers.code import Code
 from pipelet.web.handlers.compare import Compare
 from pipelet.web.handlers.failures import Failures
@@ -58,6 +60,8 @@ HEADERS = {
 }
 #: Forms are small; nothing is uploaded.
 LARGEST_BODY = 1 << 20
+#: Whoever asks for more pieces than this, or for something else, gets the whole file.
+_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})(, ?(\d{1,18}-\d{0,18}|-\d{1,18})){0,3}")
 
 _STATIC = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "static", "web")
 _LOGGER = logging.getLogger("pipelet.web")
@@ -127,8 +131,15 @@ def _marked(pages: Pages, mark: str) -> list[tuple[str, cherrypy.Application]]:
 
 
 def _plain(services: Services, method: cherrypy.Application) -> cherrypy.Application:
+    call = inspect.signature(method)
+
     def handler(*path: str, **query: object) -> Body:
-        return guarded(services, lambda: method(*path, **query))
+        def work() -> Body:
+            check_call(call, *path, **query)
+            body: Body = method(*path, **query)
+            return body
+
+        return guarded(services, work)
 
     handler.exposed = True  # type: ignore[attr-defined]
     return handler
@@ -141,6 +152,11 @@ def _config(services: Services) -> dict[str, dict[str, object]]:
         for name, value in HEADERS.items():
             if name not in headers:
                 headers[name] = value
+
+    def ranges() -> None:
+        headers = cherrypy.serving.request.headers
+        if not _RANGE.fullmatch(headers.get("Range", "bytes=0-")):
+            del headers["Range"]
 
     def page_of(status: str, message: str, traceback: str, version: str) -> str:
         # What CherryPy says of an error is for programmers.
@@ -161,12 +177,16 @@ def _config(services: Services) -> dict[str, dict[str, object]]:
         response.body = [page.encode()]
 
     cherrypy.tools.pipelet_headers = cherrypy.Tool("before_finalize", finalize, priority=90)
+    cherrypy.tools.pipelet_ranges = cherrypy.Tool("on_start_resource", ranges)
     return {
         "/": {
+            "tools.pipelet_ranges.on": True,
             "tools.pipelet_headers.on": True,
             "tools.log_headers.on": False,
             "tools.encode.on": True,
             "tools.encode.encoding": "utf-8",
+            # Of names that are no UTF-8; otherwise such a page would be refused as a whole.
+            "tools.encode.errors": "backslashreplace",
             "tools.trailing_slash.on": False,
             "error_page.default": page_of,
             "request.error_response": failed,

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from pipelet.core.model import Status
 from pipelet.storage import printable
+from pipelet.web.filenames import to_query
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -46,7 +47,7 @@ def environment(static: str, base_path: str) -> jinja2.Environment:
         return f"{base_path}/static/{name}?v={marks[name]}"
 
     made.filters.update(number=number, size=size, moment=moment, ago=ago, duration=duration, signed=signed)
-    made.filters.update(minute=minute, printable=printable, counted=counted)
+    made.filters.update(minute=minute, printable=printable, counted=counted, to_query=to_query)
     made.globals.update(asset=asset, status_name=status_name)
     return made
 

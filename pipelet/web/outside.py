@@ -15,6 +15,9 @@ _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 #: Names that lead to this machine wherever they are looked up.
 _OURS = ("localhost", "127.0.0.1", "[::1]")
 
+#: Addresses of more steps are no one's; to find out what is there takes long.
+_MOST_STEPS = 300
+
 _WRONG_HOST = """\
 This server answers to the names localhost and 127.0.0.1 only, and was asked for another one.
 
@@ -41,12 +44,16 @@ class Outside:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request (WSGI)."""
+        head = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
         if not self._is_for_us(environ.get("HTTP_HOST", "")):
-            head = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
             start_response("421 Misdirected Request", head)
             return [_WRONG_HOST.encode()]
+        if environ.get("PATH_INFO", "").count("/") > _MOST_STEPS:
+            start_response("414 URI Too Long", head)
+            return [b"There is no page at this address.\n"]
         self._believe(environ)
         self._place(environ)
+        environ["HTTP_COOKIE"] = self._own_cookies(environ.get("HTTP_COOKIE", ""))
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             return start_response(status, [_relative(*header) for header in headers], *rest)
@@ -59,6 +66,11 @@ class Outside:
         if found is None:
             return not host
         return self._names is None or found["name"].lower() in self._names
+
+    def _own_cookies(self, header: str) -> str:
+        # Those of other programs at other ports of this host come, too; one that can't be read would hide ours.
+        parts = [part.strip() for part in header.split(";")]
+        return "; ".join(part for part in parts if part.startswith(self._settings.cookie))
 
     def _believe(self, environ: dict[str, Any]) -> None:
         forwarded = {

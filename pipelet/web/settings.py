@@ -16,6 +16,9 @@ from pipelet.errors import WebError
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 
+#: Seconds that a page waits for a database which somebody has locked: it keeps a thread from all others.
+DATABASE_PATIENCE = 3.0
+
 #: The first words of our own addresses: a base path that begins with one of them could be taken for a page.
 OUR_WORDS = ("p", "static", "login", "logout")
 

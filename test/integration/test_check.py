@@ -773,6 +773,13 @@ def test_a_run_that_comes_while_it_is_looked_at_is_noticed(tree: Checked) -> Non
         check_prefix(tree.prefix, tree.sqlfile, progress=disturb)
 
 
+def test_a_reader_that_makes_an_empty_log_is_no_run(tree: Checked) -> None:
+    # So it is after a writer was killed just before its last step.
+    with closing(sqlite3.connect(tree.sqlfile)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    assert check_prefix(tree.prefix, tree.sqlfile).findings is not None
+
+
 def test_it_tells_how_far_it_is(tree: Checked) -> None:
     told: list[tuple[int, int]] = []
     check_prefix(tree.prefix, progress=lambda done, total: told.append((done, total)))

@@ -331,6 +331,71 @@ def test_a_run_leaves_the_trash_alone_and_clears_the_old_place(lab: Project) -> 
     assert len(utils.trash(lab.prefix)) == 1
 
 
+def bagged(lab: Project, name: str) -> deletion.Trashed:
+    return deletion.delete_instances(tree_of(lab), sqlfile(lab), [keys(lab)[name]])
+
+
+DAMAGES = {
+    "no manifest": ("manifest.json", None),
+    "half a manifest": ("manifest.json", '{"made": 1'),
+    "another manifest": ("manifest.json", "[]"),
+    "no kind": ("manifest.json", '{"made": 1, "until": 1, "by": "ada", "instances": []}'),
+    "no date": ("manifest.json", '{"kind": "tasks", "made": NaN, "until": 1, "by": "ada", "instances": []}'),
+    "no instance": ("manifest.json", '{"kind": "tasks", "made": 1, "until": 1, "by": "ada", "instances": [{}]}'),
+    "no moves": ("moves.json", None),
+    "half of the moves": ("moves.json", '{"moves": [["a"'),
+    "odd moves": ("moves.json", '{"moves": [["a"]]}'),
+    "moves from elsewhere": ("moves.json", '{"moves": [["../a", "0"]]}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_in_the_trash_is_neither_lost_nor_in_the_way(lab: Project, damage: str) -> None:
+    trashed = bagged(lab, "e")
+    other = bagged(lab, "d")
+    name, text = DAMAGES[damage]
+    bag = Path(tree_of(lab).trash_dir) / trashed.id
+    (bag / name).unlink()
+    if text is not None:
+        (bag / name).write_text(text)
+    kept = sorted(path for path in bag.rglob("*") if path.name == "product.txt")
+    assert kept
+    assert [item.id for item in utils.trash(lab.prefix)] == [other.id, trashed.id]
+    assert trashed.id in str(utils.trash(lab.prefix)[1])
+    with pytest.raises(TrashError, match=r"is damaged .* by hand"):
+        utils.restore(lab.prefix, trashed.id)
+    # Time does not make it final, since nobody knows which time.
+    deletion.keep_house(tree_of(lab), sqlfile(lab))
+    assert all(path.exists() for path in kept)
+    utils.restore(lab.prefix, other.id)
+    run(lab)
+    clean(lab)
+    assert utils.empty_trash(lab.prefix, [trashed.id]) == 1
+    assert not bag.exists()
+
+
+def test_links_in_the_trash_are_no_deletions(lab: Project, tmp_path: Path) -> None:
+    trashed = bagged(lab, "e")
+    trash = Path(tree_of(lab).trash_dir)
+    (trash / trashed.id).rename(tmp_path / "elsewhere")
+    (trash / trashed.id).symlink_to(tmp_path / "elsewhere")
+    assert utils.trash(lab.prefix) == []
+    assert utils.empty_trash(lab.prefix) == 0
+    assert list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_cut_deletion_that_is_damaged_stops_who_would_go_on_and_says_where(lab: Project) -> None:
+    trashed = bagged(lab, "e")
+    trash = Path(tree_of(lab).trash_dir)
+    (trash / trashed.id).rename(trash / f"{trashed.id}.moving")
+    (trash / f"{trashed.id}.moving" / "moves.json").unlink()
+    with pytest.raises(StorageError, match=rf"{trashed.id}\.moving.* is damaged"):
+        run(lab)
+    (trash / f"{trashed.id}.moving").rename(lab.prefix.parent / "away")
+    run(lab)
+    clean(lab)
+
+
 def test_keeping_house_finishes_and_deletes_what_has_expired(lab: Project) -> None:
     utils.delete_instances(lab.prefix, [keys(lab)["d"]], days=1e-9)
     utils.delete_instances(lab.prefix, [keys(lab)["e"]])
@@ -411,6 +476,25 @@ def test_deleting_a_task_takes_what_depends_on_it(lab: Project) -> None:
         utils.restore(lab.prefix, trashed.id)
     with pytest.raises(TrashError, match="no task 999"):
         utils.delete_tasks(lab.prefix, [999])
+
+
+def test_the_file_of_the_parameters_tells_of_the_tasks_that_are_left(project: Project) -> None:
+    project.write(a='value = f"of {get_input()}"\nexpose(["value"])\n')
+    project.run(project.pipeline("a;", {"a": [1, 2, 3]}))
+    (file,) = project.prefix.glob("a_*/a.args")
+    before = file.read_text()
+    ids = [task.id for task in project.pipeline("a;").tasks("a")]
+    one = utils.delete_tasks(project.prefix, ids[:1])
+    assert "of 1" not in file.read_text()
+    assert "of 3" in file.read_text()
+    clean(project)
+    rest = utils.delete_tasks(project.prefix, ids[1:])
+    assert "of" not in file.read_text()
+    clean(project)
+    for trashed in (rest, one):
+        utils.restore(project.prefix, trashed.id)
+        clean(project)
+    assert file.read_text() == before
 
 
 def test_the_task_that_has_data_itself_goes_without_the_others(project: Project) -> None:

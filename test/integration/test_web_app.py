@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +12,10 @@ from webclient import PASSWORD, Browser, WebSite
 from pipelet.errors import DatabaseError
 from pipelet.launchers import launch_interactive
 from pipelet.pipeline import Pipeline
-from pipelet.statusdb import Reader
+from pipelet.statusdb import Reader, opening
 from pipelet.web.app import make_app, make_services
 from pipelet.web.handlers import base
-from pipelet.web.settings import Settings
+from pipelet.web.settings import DATABASE_PATIENCE, Settings
 from pipelet.web.tracked import Registry
 
 
@@ -88,6 +89,32 @@ def test_a_page_that_was_read_while_a_run_began_is_read_once_more(prefix, monkey
     failures.clear()
     # What changes something is not done twice.
     assert visitor.post("/p/knights/do/tag", token=token, key="nothing", tag="x").status == 503
+
+
+def test_a_page_does_not_wait_long_for_a_locked_database(prefix, monkeypatch):
+    visitor = WebSite(knights=prefix).browser("ada")
+    visitor.get("/p/knights/")
+    asked = []
+    real = opening._connect
+
+    def connect(path, options, timeout=opening.BUSY_TIMEOUT):
+        asked.append(timeout)
+        return real(path, options, 0.0)
+
+    monkeypatch.setattr(opening, "_connect", connect)
+    holder = sqlite3.connect(prefix / ".sqlstatus", isolation_level=None)
+    try:
+        holder.execute("BEGIN EXCLUSIVE")
+        answer = visitor.get("/p/knights/failures")
+        assert answer.status == 503
+        assert "locked" in answer.text
+        # Once: a second attempt would take as long again.
+        assert asked == [DATABASE_PATIENCE]
+        assert visitor.get("/").status == 200
+        assert Browser(visitor.app).get("/login").status == 200
+        assert set(asked) == {DATABASE_PATIENCE}
+    finally:
+        holder.close()
 
 
 def test_a_damaged_list_of_pipelines_is_told_without_where_it_is(tmp_path, monkeypatch):

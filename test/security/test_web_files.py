@@ -671,6 +671,43 @@ def test_nothing_looks_on_when_nobody_waits(wild):
     assert gone(server)
 
 
+@pytest.fixture
+def crowd(monkeypatch):
+    """All turns are taken, and the line is as long as it may be."""
+    monkeypatch.setattr(limited, "_TURNS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(limited, "_LINE", threading.BoundedSemaphore(1))
+    # Whoever stood in the line would wait longer than any test.
+    monkeypatch.setattr(limited, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(limited, "_SHORT_PATIENCE", 0.0)
+    limited._TURNS.acquire()
+    limited._LINE.acquire()
+    return limited
+
+
+def test_only_some_pages_wait_for_a_viewer_and_all_others_are_told(den, crowd):
+    np.save(den.data / "a.npy", np.arange(9.0).reshape(3, 3))
+    page = den.get("file/1/a.npy")
+    assert page.status == 200
+    assert "busy with other files" in page.text
+    assert den.get("task/1").status == 200
+    crowd._TURNS.release()
+    crowd._LINE.release()
+    assert "busy" not in den.get("file/1/a.npy").text
+    # Who waited has left the line and given back the turn.
+    assert crowd._TURNS.acquire(blocking=False)
+    assert crowd._LINE.acquire(blocking=False)
+
+
+def test_a_picture_that_the_server_had_no_time_for_is_drawn_the_next_time(den, crowd):
+    np.save(den.data / "a.npy", np.arange(9.0).reshape(3, 3))
+    answer = den.get("thumb/1/a.npy")
+    assert answer.status == 503
+    assert "retry-after" in answer.headers
+    assert "etag" not in answer.headers
+    crowd._TURNS.release()
+    assert den.get("thumb/1/a.npy").status == 200
+
+
 def test_thumbnails_keep_to_their_room(tmp_path, monkeypatch):
     monkeypatch.setattr(thumbnails, "_ROOM", 2000)
     monkeypatch.setattr(limited, "ask", lambda *rest: b"x" * 500)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
-from webclient import WebSite
+from webclient import Browser, WebSite
 
 from pipelet.launchers import launch_interactive
 from pipelet.pipeline import Pipeline
 from pipelet.statusdb import Reader
+from pipelet.web.handlers import base
+from pipelet.web.outside import Outside
+from pipelet.web.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,14 @@ def test_a_period_may_end_when_it_likes(site, end):
     assert site.browser("ada").get(f"/p/knights/time?end={end}").status == 200
 
 
+def test_the_shortest_period_that_a_link_gives_is_one(site):
+    visitor = site.browser("ada")
+    for begin in range(358, 398, 2):
+        address = f"time?begin=2026-11-24T03:00:48.{begin}&end=2026-11-24T03:00:48.{begin + 2}"
+        assert visitor.get(f"/p/knights/{address}").status == 200
+    assert visitor.get("/p/knights/time?begin=2026-11-24T03:00:48&end=2026-11-24T03:00:48").status == 400
+
+
 @pytest.mark.parametrize("pipeline", ["?pipeline=other", "?pipeline=a&pipeline=b"])
 def test_a_pipeline_is_chosen_by_the_path_alone(site, pipeline):
     answer = site.browser("ada").get(f"/p/knights/{pipeline}")
@@ -104,3 +116,63 @@ def test_no_way_back_goes_up_or_around(site, next):
     assert visitor.get(f"/login?next={next}").status == 200
     answer = visitor.post("/p/knights/do/release", token=visitor.token("/p/knights/"), task="1", next=next)
     assert answer.headers["location"].endswith("/p/knights/failures")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "products/KEY?nobody=knows", "products/KEY?site=1", "products/KEY?self=1", "code/KEY?x=1&x=2", "task",
+        "live/x", "time?x", "difference?a=1", "zip?x=1", "thumb/1/x.txt?size[]=1",
+    ],
+)
+def test_what_no_page_knows_is_not_there(site, prefix, address):
+    with Reader.open(str(prefix / ".sqlstatus")) as reader:
+        (row,) = reader.instances()
+    assert site.browser("ada").get(f"/p/knights/{address.replace('KEY', row.key[:12])}").status == 404
+
+
+def test_a_mistake_of_ours_does_not_pass_for_a_page_that_is_not_there(site, monkeypatch):
+    monkeypatch.setattr(base.Site, "render", lambda self, template, **data: len(None))
+    assert site.browser("ada").get("/p/knights/failures").status == 500
+
+
+@pytest.mark.parametrize("path", ["", "p/knights/", "static/"])
+def test_an_address_of_very_many_steps_is_not_walked(site, path):
+    visitor = Browser(Outside(site.app, Settings()))
+    assert visitor.get("/" + path + "a/" * 30_000).status == 414
+    assert visitor.get("/" + path + "a/" * 200).status < 414
+
+
+def test_where_a_visitor_wanted_to_go_is_forgotten_if_it_is_too_long(site):
+    answer = site.browser().get(f"/p/knights/file/1/{'x' * 20_000}?y={'z' * 20_000}")
+    assert answer.status == 303
+    assert answer.headers["location"].endswith("/login")
+    # What is kept is no longer than what the form takes back.
+    address = f"/p/knights/file/1/{'x' * 1900}"
+    assert site.browser().get(address).headers["location"].endswith(quote(address, safe=""))
+
+
+@pytest.mark.parametrize("asked", ["bytes=a-b", "bytes=", "bytes", "x", "bytes=-", "bytes=1-2-3", f"bytes={10**4000}-"])
+@pytest.mark.parametrize("address", ["/static/style.css", "/p/knights/raw/1/x.txt"])
+def test_a_range_that_is_none_gets_the_whole_file(site, address, asked):
+    visitor = site.browser("ada")
+    answer = visitor.get(address, Range=asked)
+    assert (answer.status, answer.body) == (200, visitor.get(address).body)
+
+
+def test_many_ranges_do_not_make_a_file_larger(site):
+    visitor = site.browser()
+    whole = visitor.get("/static/style.css").body
+    assert len(visitor.get("/static/style.css", Range="bytes=" + ",".join(["0-"] * 1000)).body) == len(whole)
+
+
+@pytest.mark.parametrize("other", ["a[]=b", 'a={"b": 1}', "a/b=c", "a,b=c", 'a="', "=;;=", "a=\xe9", "$Version=1"])
+@pytest.mark.parametrize("first", [True, False])
+def test_cookies_of_other_programs_at_this_host_do_no_harm(site, other, first):
+    # A browser sends the cookies of all ports alike.
+    visitor = site.browser("ada")
+    (own,) = [f"{name}={value}" for name, value in visitor.cookies.items()]
+    app = Outside(site.app, site.services.settings)
+    together = f"{other}; {own}" if first else f"{own}; {other}"
+    assert Browser(app).get("/p/knights/", Cookie=together).status == 200
+    assert Browser(app).get("/login", Cookie=other).status == 200

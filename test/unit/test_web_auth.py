@@ -187,6 +187,54 @@ def test_guesses_from_very_many_addresses_are_slowed_down_but_never_for_longer_t
     assert ADDRESSES < 200
 
 
+def test_very_many_who_never_stop_do_not_keep_the_owner_from_where_she_was_before(
+    throttle: Throttle, clock: Clock
+) -> None:
+    assert wait(throttle, "ada", "home") == 0.0
+    throttle.succeeded("ada", "home")
+    for _ in range(3):
+        # Always somebody is faster: the account as a whole is never free.
+        for number in range(200):
+            wait(throttle, "ada", f"10.0.0.{number}")
+        clock.now += 1.0
+        assert wait(throttle, "ada", "elsewhere") > 0
+    # She mistypes it, and gets in.
+    assert wait(throttle, "ada", "home") == 0.0
+    assert wait(throttle, "ada", "home") == 0.0
+    throttle.succeeded("ada", "home")
+    # From there, too, guesses are slowed down, and other accounts are no different.
+    for _ in range(FREE):
+        assert wait(throttle, "ada", "home") == 0.0
+    assert wait(throttle, "ada", "home") > 0
+    for number in range(200):
+        wait(throttle, "bob", f"10.1.0.{number}")
+    assert wait(throttle, "bob", "work") > 0
+
+
+def test_who_has_an_account_and_sits_where_the_owner_does_gets_no_more_guesses(throttle: Throttle) -> None:
+    wait(throttle, "ada", "office")
+    throttle.succeeded("ada", "office")
+    passed = 0
+    for _ in range(50):
+        passed += wait(throttle, "ada", "office") == 0.0
+        if wait(throttle, "eve", "office") == 0.0:
+            throttle.succeeded("eve", "office")
+    assert passed == FREE
+
+
+def test_places_of_owners_are_not_remembered_in_any_number(
+    throttle: Throttle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle_module, "MOST", 5)
+    for number in range(20):
+        wait(throttle, f"user{number}", "a")
+        throttle.succeeded(f"user{number}", "a")
+        wait(throttle, "ada", f"b{number}")
+        throttle.succeeded("ada", f"b{number}")
+    assert len(throttle._proven) == 5
+    assert max(map(len, throttle._proven.values())) == throttle_module._PROVEN
+
+
 def test_one_network_of_ipv6_is_one_address(throttle: Throttle) -> None:
     waits = [wait(throttle, "ada", f"2001:db8:1:2::{number:x}") for number in range(FREE + 1)]
     assert waits[-1] > 0

@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple
 
 from pipelet.statusdb import Reader
+from pipelet.web.settings import DATABASE_PATIENCE
 
 #: A file that was written less than so many seconds ago may be written again without that its state tells; the clock
 #: of a file server may be off, too.
@@ -50,7 +51,7 @@ class Roll:
             kept = self._kept.get(sqlfile)
         if kept is not None and kept[0] == state:
             return kept[1]
-        with Reader.open(sqlfile) as reader:
+        with Reader.open(sqlfile, busy_timeout=DATABASE_PATIENCE) as reader:
             found = {name: Account(*row) for name in reader.users() if (row := reader.user(name))}
         # What was seen before it was read, so a change meanwhile is noticed the next time.
         newest = max((file[2] for file in state if file), default=0) / 1e9

@@ -19,6 +19,8 @@ FORGET = 900.0
 ADDRESSES = 20
 #: Accounts and addresses that are remembered, each.
 MOST = 5_000
+#: Addresses from which the owner of an account has logged in, the last ones.
+_PROVEN = 8
 
 
 class TooSoon(Exception):
@@ -48,7 +50,8 @@ class Throttle:
 
     An account's failures slow down only those addresses that took part in them, until these are many. So whoever tries
     passwords from elsewhere does not keep out the owner; and where both have one address, the owner waits no longer
-    than the longest wait between two attempts.
+    than the longest wait between two attempts. Where the owner has logged in before, only the failures from there
+    count, however many take part elsewhere.
 
     Parameters
     ----------
@@ -61,6 +64,7 @@ class Throttle:
         self._lock = threading.Lock()
         self._accounts: dict[bytes, _Record] = {}
         self._addresses: dict[bytes, _Record] = {}
+        self._proven: dict[bytes, dict[bytes, _Record]] = {}
 
     def __len__(self) -> int:
         return len(self._accounts) + len(self._addresses)
@@ -84,12 +88,18 @@ class Throttle:
         with self._lock:
             of_account, of_address = _known(self._accounts, who, now), _known(self._addresses, where, now)
             wait = of_address.wait(now)
-            if where in of_account.addresses or len(of_account.addresses) >= ADDRESSES:
+            at_home = self._proven.get(who, {}).get(where)
+            if at_home is not None:
+                wait = max(wait, at_home.wait(now))
+            elif where in of_account.addresses or len(of_account.addresses) >= ADDRESSES:
                 wait = max(wait, of_account.wait(now))
             if wait > 0:
                 raise TooSoon(wait)
             if len(of_account.addresses) < ADDRESSES:
                 of_account.addresses.setdefault(where)
+            if at_home is not None:
+                at_home.failures = 1 if now - at_home.last > FORGET else at_home.failures + 1
+                at_home.last = now
             for records, key, record in (self._accounts, who, of_account), (self._addresses, where, of_address):
                 record.failures += 1
                 record.last = now
@@ -106,12 +116,23 @@ class Throttle:
         who, where = _key(account), _key(_network(address))
         with self._lock:
             self._addresses.pop(where, None)
+            self._prove(who, where)
             record = self._accounts.get(who)
             if record is not None:
                 record.addresses.pop(where, None)
                 record.failures -= 1
                 if record.failures <= 0 or not record.addresses:
                     del self._accounts[who]
+
+    def _prove(self, who: bytes, where: bytes) -> None:
+        proven = self._proven.pop(who, {})
+        proven.pop(where, None)
+        proven[where] = _Record()
+        self._proven[who] = proven
+        while len(proven) > _PROVEN:
+            del proven[next(iter(proven))]
+        while len(self._proven) > MOST:
+            del self._proven[next(iter(self._proven))]
 
 
 def _known(records: dict[bytes, _Record], key: bytes, now: float) -> _Record:

@@ -13,6 +13,7 @@ import cherrypy
 from pipelet.errors import PipeletError
 from pipelet.web.auth.gate import Denied, TooSoon
 from pipelet.web.handlers.base import (
+    LONGEST_NEXT,
     BadQuery,
     Body,
     Forbidden,
@@ -25,8 +26,6 @@ from pipelet.web.handlers.base import (
 )
 from pipelet.web.listeners import local_user
 
-#: Longer addresses are not gone back to.
-_LONGEST_NEXT = 2000
 _TOKEN_BYTES = 32
 
 
@@ -164,7 +163,7 @@ def own_address(text: str) -> str:
     """
     # Browsers take a backslash for a slash, leave out blanks and line ends, and read two slashes as another host.
     plain = text.isascii() and text.isprintable() and "\\" not in text and " " not in text
-    if not plain or len(text) > _LONGEST_NEXT or not text.startswith("/") or text.startswith("//"):
+    if not plain or len(text) > LONGEST_NEXT or not text.startswith("/") or text.startswith("//"):
         return ""
     try:
         parts = urlsplit(text)

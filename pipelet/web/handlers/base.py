@@ -14,16 +14,28 @@ import cherrypy
 import jinja2
 
 from pipelet.core.model import Status
-from pipelet.errors import DatabaseError, PipeletError, PrefixError, PrefixLocked, WebError
+from pipelet.errors import (
+    DatabaseError,
+    LockedDatabaseError,
+    MissingProductError,
+    PipeletError,
+    PrefixError,
+    PrefixLocked,
+    RefusedProductError,
+    WebError,
+)
 from pipelet.statusdb import InstanceRow, Reader
 from pipelet.storage import Tree
 from pipelet.web.auth.gate import Gate, Session
-from pipelet.web.settings import Settings
+from pipelet.web.settings import DATABASE_PATIENCE, Settings
 from pipelet.web.tracked import Tracked, Tracking
 
 #: So many characters of a key stand in an address; any unique beginning of at least `SHORTEST_KEY` is understood.
 KEY_SHOWN = 12
 SHORTEST_KEY = 6
+
+#: Longer addresses are not gone back to.
+LONGEST_NEXT = 2000
 
 #: What a handler may return: text, bytes, or pieces of them as they come.
 Body = str | bytes | Iterator[bytes]
@@ -120,7 +132,7 @@ class Site:
     def reader(self) -> Reader:
         """Its database, open until the request ends."""
         if self._reader is None:
-            self._reader = Reader.open(self.sqlfile)
+            self._reader = Reader.open(self.sqlfile, busy_timeout=DATABASE_PATIENCE)
         return self._reader
 
     def close(self) -> None:
@@ -198,6 +210,7 @@ def answer(services: Services, method: Callable[..., Body], level: int) -> Calla
     """
 
     single = _single(method)
+    call = inspect.signature(method)
 
     def handler(*path: str, pipeline: object = "", **query: object) -> Body:
         def work() -> Body:
@@ -220,6 +233,7 @@ def answer(services: Services, method: Callable[..., Body], level: int) -> Calla
             wrong = next((name for name in names if not isinstance(query.get(name, ""), str)), None)
             if wrong is not None:
                 raise BadQuery(f"What is called {wrong} is wanted once, as text.")
+            check_call(call, site, *path, **query)
             return method(site, *path, **query)
 
         return guarded(services, work if level > 1 else partial(_twice, work))
@@ -232,6 +246,9 @@ def _twice(work: Callable[[], Body]) -> Body:
     """Do what only reads; a run that begins or ends just then changes how its database is kept, so: once more."""
     try:
         return work()
+    except LockedDatabaseError:
+        # It was waited for already.
+        raise
     except DatabaseError:
         return work()
 
@@ -251,6 +268,10 @@ def guarded(services: Services, work: Callable[[], Body]) -> Body:
         return work()
     except PageError as error:
         return error_page(services, error.status, str(error))
+    except MissingProductError as error:
+        return error_page(services, NotFound.status, sentence(error))
+    except RefusedProductError as error:
+        return error_page(services, Forbidden.status, sentence(error))
     except PrefixLocked as error:
         return error_page(services, Refused.status, str(error))
     except (DatabaseError, PrefixError) as error:
@@ -262,11 +283,20 @@ def guarded(services: Services, work: Callable[[], Body]) -> Body:
         return error_page(services, Unavailable.status, words)
     except PipeletError as error:
         return error_page(services, PageError.status, str(error))
-    except TypeError as error:
-        # What a visitor adds to an address or leaves out of it is no fault of ours.
-        if _is_call_error(error):
-            return error_page(services, NotFound.status, "There is no page at this address.")
-        raise
+
+
+def check_call(call: inspect.Signature, *path: object, **query: object) -> None:
+    """Raise `NotFound` if an address has parts that its page does not take, or lacks some."""
+    try:
+        call.bind(*path, **query)
+    except TypeError:
+        raise NotFound("There is no page at this address.") from None
+
+
+def sentence(error: Exception) -> str:
+    """Write what an error says as a sentence."""
+    words = str(error)
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 _TITLES = {
@@ -334,14 +364,9 @@ def take_notices() -> list[tuple[str, str]]:
     return _NOTICES.pop(session.token, []) if session is not None else []
 
 
-def cookie_name(settings: Settings) -> str:
-    """The name of the session's cookie."""
-    return settings.cookie
-
-
 def cookie_value(settings: Settings) -> str | None:
     """The session's cookie that came with the request."""
-    cookie = cherrypy.request.cookie.get(cookie_name(settings))
+    cookie = cherrypy.request.cookie.get(settings.cookie)
     return None if cookie is None else str(cookie.value)
 
 
@@ -369,14 +394,5 @@ def _log_in_first(services: Services) -> cherrypy.CherryPyException:
     if "application/json" in request.headers.get("Accept", ""):
         return cherrypy.HTTPError(401, "log in first")
     query = f"?{request.query_string}" if request.query_string else ""
-    back = f"{quote(request.path_info)}{query}" if request.method in ("GET", "HEAD") else None
-    return redirect(services.url("login", next=back))
-
-
-def _is_call_error(error: TypeError) -> bool:
-    """Whether a handler was called with parts that it does not take, rather than a mistake inside it."""
-    trace = error.__traceback__
-    depth = 0
-    while trace is not None:
-        depth, trace = depth + 1, trace.tb_next
-    return depth <= 2
+    back = f"{quote(request.path_info)}{query}" if request.method in ("GET", "HEAD") else ""
+    return redirect(services.url("login", next=back if len(back) <= LONGEST_NEXT else None))

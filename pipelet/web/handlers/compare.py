@@ -11,6 +11,7 @@ import cherrypy
 from pipelet.errors import MissingProductError, RefusedProductError
 from pipelet.statusdb import InstanceRow
 from pipelet.statusdb.matching import MatchedTask
+from pipelet.web.filenames import from_query, to_query
 from pipelet.web.handlers.base import BadQuery, Body, NotFound, Pages, Site, reads
 from pipelet.web.queries.compare import compare
 from pipelet.web.queries.contents import MOST_FILES, Content, content, difference
@@ -65,7 +66,7 @@ class Compare(Pages):
                 row = None if task is None else site.reader.instance_by_id(task.instance)
                 if task is None or row is None:
                     raise NotFound("There is no such task, or no longer.")
-                opened.append(files_of(site.tree, site.reader, row, task).open(path))
+                opened.append(files_of(site.tree, site.reader, row, task).open(from_query(path)))
             drawn = difference(opened[0], opened[1], size)
         except (MissingProductError, RefusedProductError) as error:
             raise NotFound(f"It can't be shown: {error}.") from error
@@ -96,7 +97,7 @@ class _State:
         self.after = _number(query.pop("after", "0"))
         self.near = _number(query.pop("near", "0"))
         self.thorough = query.pop("thorough", "") == "1"
-        self.file = query.pop("file", "") or None
+        self.file = from_query(query.pop("file", "")) or None
         task = query.pop("task", "")
         self.task = _number(task) if task else None
         if query:
@@ -109,7 +110,7 @@ class _State:
             "list": self.list if self.list != _LISTS[0] else None,
             "modules": self.modules,
             "task": self.task,
-            "file": self.file,
+            "file": self.file and to_query(self.file),
             "after": self.after or None,
             "near": self.near or None,
             "thorough": 1 if self.thorough else None,

@@ -9,10 +9,21 @@ from urllib.parse import quote
 import cherrypy
 from cherrypy.lib.static import serve_fileobj
 
-from pipelet.errors import MissingProductError, RefusedProductError, ViewError
+from pipelet.errors import BusyError, MissingProductError, ViewError
 from pipelet.statusdb import InstanceRow, TaskRow
 from pipelet.storage import Entry, Kind, TaskFiles, printable
-from pipelet.web.handlers.base import KEY_SHOWN, BadQuery, Body, Forbidden, NotFound, Pages, Site, reads
+from pipelet.web.filenames import from_query
+from pipelet.web.handlers.base import (
+    KEY_SHOWN,
+    BadQuery,
+    Body,
+    NotFound,
+    Pages,
+    Site,
+    Unavailable,
+    reads,
+    sentence,
+)
 from pipelet.web.handlers.products import find_task
 from pipelet.web.queries import products as queries
 from pipelet.web.viewers import thumbnails
@@ -26,8 +37,6 @@ SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:
 _PLAYED = SANDBOX.replace("img-src data:", "img-src 'self' data:; media-src 'self'")
 #: The viewer of a browser does not work in a sandbox; it is one of its own.
 _PDF = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; frame-ancestors 'self'"
-#: A client that asks for more pieces than this gets the whole file.
-_MOST_RANGES = 4
 
 
 class Files(Pages):
@@ -46,7 +55,7 @@ class Files(Pages):
             "after": None,
         }
         if kind is Kind.FOLDER:
-            return site.render("file.html", **{**shared, "folder": files.folder(place, after)})
+            return site.render("file.html", **{**shared, "folder": files.folder(place, from_query(after))})
         if kind is not Kind.FILE:
             return site.render("file.html", **shared)
         before, later = queries.neighbours(files, place)
@@ -60,10 +69,7 @@ class Files(Pages):
         """Send the bytes of a product."""
         _, _, files = _files(site, number)
         place, _ = _entry(files, path)
-        try:
-            file = files.open(place)
-        except RefusedProductError as error:
-            raise Forbidden(str(error)) from None
+        file = files.open(place)
         name = place.rpartition("/")[2]
         headers = cherrypy.response.headers
         headers["Content-Security-Policy"] = _policy(name)
@@ -74,8 +80,6 @@ class Files(Pages):
         headers["ETag"] = f'"{info.st_ino:x}-{info.st_size:x}-{info.st_mtime_ns:x}"'
         # Else it would all be read before the first byte is sent.
         cherrypy.response.stream = True
-        if cherrypy.request.headers.get("Range", "").count(",") >= _MOST_RANGES:
-            del cherrypy.request.headers["Range"]
         cherrypy.serving.request.hooks.attach("on_end_request", file.close)
         sent: Body = serve_fileobj(file, content_type(name), disposition=None)
         return sent
@@ -98,11 +102,12 @@ class Files(Pages):
                     cherrypy.response.status = 304
                     return b""
                 data = thumbnails.picture(source, size, part)
-        except RefusedProductError as error:
-            raise Forbidden(str(error)) from None
         except ViewError as error:
             headers.pop("ETag", None)
             headers.pop("Cache-Control", None)
+            if isinstance(error, BusyError):
+                headers["Retry-After"] = "5"
+                raise Unavailable(sentence(error)) from None
             raise NotFound(f"There is no picture: {error}.") from None
         headers["Content-Type"] = thumbnails.picture_type(data)
         headers["Content-Security-Policy"] = SANDBOX
@@ -138,20 +143,18 @@ def _files(site: Site, number: str) -> tuple[TaskRow, InstanceRow, TaskFiles]:
 
 
 def _entry(files: TaskFiles, path: tuple[str, ...]) -> tuple[str, Entry]:
-    """Find what stands under the path of an address; names that are no UTF-8 come as Latin-1."""
-    place = "/".join(path)
-    try:
+    """Find what stands under the path of an address."""
+    # Names that hold the signs %2F come with a slash instead, and those that are no UTF-8 as Latin-1.
+    plain = "/".join(path)
+    exact = "/".join(part.replace("/", "%2F") for part in path)
+    found: MissingProductError | None = None
+    for place in (exact, plain, _other_bytes(exact), _other_bytes(plain)):
         try:
-            return place, files.entry(place)
-        except MissingProductError:
-            other = _other_bytes(place)
-            if other is None:
-                raise
-            return other, files.entry(other)
-    except MissingProductError as error:
-        raise NotFound(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
-    except RefusedProductError as error:
-        raise Forbidden(str(error)) from None
+            if place is not None:
+                return place, files.entry(place)
+        except MissingProductError as error:
+            found = error
+    raise found or MissingProductError("there is no such file")
 
 
 def _other_bytes(place: str) -> str | None:

@@ -110,7 +110,8 @@ def _asked(begin: str, end: str) -> _Period | None:
     except (ValueError, OverflowError, OSError) as error:
         raise BadQuery("A moment is written as 2026-01-31T12:00:00.") from error
     period = period._replace(end=min(period.end, _LATEST))
-    if period.end - period.begin < _SHORTEST or period.begin < 0:
+    # Moments in an address are whole milliseconds, and floats are not exact.
+    if round(period.end - period.begin, 4) < _SHORTEST or period.begin < 0:
         raise BadQuery("The end of the period must be after its beginning.")
     return period
 

@@ -13,6 +13,7 @@ from pipelet.storage.lastrun import last_run_began
 from pipelet.web.queries.graph import shares
 from pipelet.web.queries.live import holder_of
 from pipelet.web.queries.versions import last_rows, measured
+from pipelet.web.settings import DATABASE_PATIENCE
 from pipelet.web.tracked import Tracked
 
 
@@ -91,7 +92,7 @@ def card(tracked: Tracked, user: str, level: int) -> Card:
 
 
 def _look(found: Card, tracked: Tracked, tree: Tree) -> Card:
-    with Reader.open(tracked.sqlfile) as reader:
+    with Reader.open(tracked.sqlfile, busy_timeout=DATABASE_PATIENCE) as reader:
         rows = reader.instances()
         chosen, _ = last_rows(rows, tree)
         counts: dict[str, int] = {}

@@ -15,12 +15,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from pipelet.errors import ViewError
+from pipelet.errors import BusyError, ViewError
 from pipelet.web.viewers import forkserver
 
-#: So many of these processes at once; a page waits for its turn, but not for ever.
+#: So many of these processes at once. Some pages wait for their turn; were there no end to them, all threads of the
+#: server would, and nobody else would be served.
 _TURNS = threading.BoundedSemaphore(max(2, min(os.cpu_count() or 2, 4)))
-_PATIENCE = 30.0
+_LINE = threading.BoundedSemaphore(6)
+#: How long a page waits for its turn, and one that finds the line full.
+_PATIENCE, _SHORT_PATIENCE = 30.0, 2.0
 #: How long the process that keeps the time may take to say so, and to start.
 _GRACE = 20.0
 _PROGRAM = os.path.abspath(forkserver.__file__)
@@ -72,14 +75,26 @@ def ask(
     ------
     ViewError
         The file is not what it claims to be, or it takes too much; in words for the page.
+    BusyError
+        It was not looked at, since too many others are.
     """
     limits = limits or Limits()
-    if not _TURNS.acquire(timeout=_PATIENCE):
-        raise ViewError("the server is busy with other files: load the page again in a moment")
+    if not _turn():
+        raise BusyError("the server is busy with other files: load the page again in a moment")
     try:
         return _run(job, file, dict(options or {}), limits, other)
     finally:
         _TURNS.release()
+
+
+def _turn() -> bool:
+    """Wait for a turn; false if it took too long."""
+    if not _LINE.acquire(blocking=False):
+        return _TURNS.acquire(timeout=_SHORT_PATIENCE)
+    try:
+        return _TURNS.acquire(timeout=_PATIENCE)
+    finally:
+        _LINE.release()
 
 
 def ask_json(
@@ -156,7 +171,7 @@ class _Forks:
                 except OSError as error:
                     self._end()
                     if last:
-                        raise ViewError("no process to look at it could be begun") from error
+                        raise BusyError("no process to look at it could be begun") from error
 
     def _ready(self) -> socket.socket:
         if self._owner != os.getpid():

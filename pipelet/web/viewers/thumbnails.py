@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 
-from pipelet.errors import ViewError
+from pipelet.errors import BusyError, ViewError
 from pipelet.web.viewers import limited
 from pipelet.web.viewers.base import Source
 from pipelet.web.viewers.kinds import kind_by_name
@@ -49,6 +49,8 @@ def picture(source: Source, size: str = "small", part: str = "") -> bytes:
     ------
     ViewError
         There is no picture of it.
+    BusyError
+        It could not be drawn now.
     """
     kind = kind_by_name(source.name)
     if kind not in _KINDS:
@@ -58,8 +60,11 @@ def picture(source: Source, size: str = "small", part: str = "") -> bytes:
     if found is None:
         try:
             found = limited.ask("picture", source.file, {"of": kind, "side": SIDES[size], "part": part[:20]}, _LIMITS)
+        except BusyError:
+            # That is no fault of the file, and not for long.
+            raise
         except ViewError as error:
-            # Also what can't be drawn is not tried again and again; it is not the file's fault that the server is busy.
+            # Also what can't be drawn is not tried again and again.
             found = str(error)
         _remember(key, found)
     if isinstance(found, str):
