@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 
 from pipelet.core.text import without_surrogates
-from pipelet.errors import UnknownSegmentError
+from pipelet.errors import DatabaseError, StorageError, UnknownSegmentError
 from pipelet.statusdb import InstanceRow, Writer
 from pipelet.storage import Tree
 
@@ -48,8 +48,15 @@ def put_tag(
     with contextlib.closing(Writer.open(sqlfile, "keep", create=False, busy_timeout=patience)) as writer:
         rows = chosen(writer.instances(), keys)
         for row in rows:
+            before = tree.read_tag(row.path)
             tree.write_tag(row.path, word or None)
-            writer.set_tag(row.id, word or None)
+            try:
+                writer.set_tag(row.id, word or None)
+            except DatabaseError:
+                # What was refused must not be in the tree, from where it would come back.
+                with contextlib.suppress(StorageError):
+                    tree.write_tag(row.path, before)
+                raise
     return rows
 
 

@@ -151,7 +151,12 @@ class PrefixLock:
         with storage_errors("remove the lock", self.path):
             # The claim on our own token keeps others from taking over while the lock goes.
             claim = self._claim(record.token)
-            if not self._put(claim, _own_record(None)):
+            try:
+                ours = self._put(claim, _own_record(None))
+            except OSError:
+                # No room: the lock goes all the same, or it would last as long as this process.
+                ours = not os.path.lexists(claim)
+            if not ours:
                 return
             if self._token(self.path) == record.token:
                 _unlink(self.path)

@@ -454,6 +454,21 @@ def test_a_full_disk_leaves_no_lock(path, monkeypatch, link):
     assert os.listdir(os.path.dirname(path)) == []
 
 
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_disk_that_is_full_by_then_does_not_keep_the_lock(path, monkeypatch, claimed):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lock = PrefixLock(path)
+    lock.acquire()
+    if claimed:
+        Path(f"{path}.{json.loads(Path(path).read_text())['token']}.claim").write_text("another's")
+    monkeypatch.setattr(PrefixLock, "_put", full)
+    lock.release()
+    assert os.path.exists(path) == claimed
+    assert not lock.held
+
+
 def test_a_link_that_fails_for_another_reason_is_said_in_words(path, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error")

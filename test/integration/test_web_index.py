@@ -429,6 +429,8 @@ def test_a_locked_database_is_told_in_words(prefix, site, monkeypatch):
         answer = ada.post("/p/knights/do/tag", key=key, tag="x", token=token)
         assert answer.status == 503
         assert "is locked" in answer.text
+        # What was refused is not half done, either.
+        assert not list(prefix.rglob("*.tag"))
         connection.execute("ROLLBACK")
     assert ada.post("/p/knights/do/tag", key=key, tag="x", token=token).status == 303
 
