@@ -7,11 +7,13 @@ where the instance's own journal ended before.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipelet.core.model import Status
+from pipelet.errors import StorageError
 from pipelet.history import CURRENT, DROPPED
 from pipelet.recorder import parameters_of
 from pipelet.statusdb import Event, InstanceRow, Reader, Writer, in_pieces, pack_ids, unpack_ids
@@ -146,10 +148,12 @@ def tell_parameters(tree: Tree, reader: Reader | None, paths: Mapping[str, str])
         row = None if reader is None else reader.instance(key)
         if reader is None or row is None:
             continue
-        text = parameters_of(reader, unpack_ids(row.wanted) if row.wanted else [])
-        before = tree.read_args(path)
-        if (text or "") != (before or ""):
-            tree.write_args(path, text or "")
+        # For want of room for what people read, nothing else should fail; --check finds and mends it.
+        with contextlib.suppress(StorageError):
+            text = parameters_of(reader, unpack_ids(row.wanted) if row.wanted else [])
+            before = tree.read_args(path)
+            if (text or "") != (before or ""):
+                tree.write_args(path, text or "")
 
 
 def revoke(file: str, tree: Tree, writer: Writer) -> None:

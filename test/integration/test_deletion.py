@@ -531,24 +531,40 @@ def test_tasks_come_back_as_not_wanted_where_a_run_wanted_others(project: Projec
 # --- cut at every step -----------------------------------------------------------------------------------------------
 
 _STEPS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate", "os.utime", "os.chmod"}
+#: Of the database, also those that triggers begin.
+_STATEMENTS = {"BEGIN", "INSERT", "UPDATE", "DELETE", "COMMIT"}
 
 
 def cut_at(step: int, verb: Callable[[], object]) -> bool:
-    """Do something in a process that is gone before it changes the disk for the n-th time; tell whether it ended."""
+    """Do something in a process that is gone before its n-th change of disk or database; tell whether it ended."""
     child = os.fork()
     if not child:
         count = 0
+        connect = sqlite3.connect
+
+        def one_more() -> None:
+            nonlocal count
+            count += 1
+            if count == step:
+                os._exit(9)
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal count
             writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
             if event in _STEPS or writes:
-                count += 1
-                if count == step:
-                    os._exit(9)
+                one_more()
+
+        def told(statement: str) -> None:
+            if statement.lstrip("- ").split(None, 1)[0].upper() in _STATEMENTS:
+                one_more()
+
+        def traced(*arguments: Any, **named: Any) -> sqlite3.Connection:
+            connection = connect(*arguments, **named)
+            connection.set_trace_callback(told)
+            return connection
 
         try:
             sys.addaudithook(hook)
+            sqlite3.connect = traced
             verb()
         except BaseException:
             os._exit(1)
@@ -640,6 +656,31 @@ def test_cut_at_every_step_of_a_restoration(lab: Project, name: str) -> None:
         ends.add(len(kept))
     assert ends == {0, 1}
     assert run(lab).done == 0
+
+
+def test_cut_at_every_step_of_the_emptying_of_the_trash(lab: Project) -> None:
+    verbs = _verbs(lab)
+    for name in ("purge", "tasks", "delete"):
+        verbs[name](lab.prefix)
+    deleted = picture(lab.prefix)
+    whole = lab.root / "whole"
+    lab.prefix.rename(whole)
+    step = 0
+    ended = False
+    states = set()
+    while not ended:
+        step += 1
+        shutil.rmtree(lab.prefix, ignore_errors=True)
+        shutil.copytree(whole, lab.prefix)
+        ended = cut_at(step, lambda: utils.empty_trash(lab.prefix))
+        agree(lab, step)
+        assert picture(lab.prefix) == deleted, f"step {step}"
+        states.update(item.state for item in utils.trash(lab.prefix))
+        deletion.keep_house(tree_of(lab), sqlfile(lab))
+        assert {item.state for item in utils.trash(lab.prefix)} <= {"kept"}
+    assert states == {"kept", "going"}
+    assert os.listdir(tree_of(lab).trash_dir) == []
+    assert step > 30
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
