@@ -10,6 +10,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -28,7 +29,7 @@ import pytest
 from support import Project
 from webclient import Browser, WebSite
 
-from pipelet.errors import StorageError, ViewError
+from pipelet.errors import BusyError, StorageError, ViewError
 from pipelet.storage import TaskFiles, Tree
 from pipelet.web.tracked import Tracked
 from pipelet.web.viewers import limited, pickled, thumbnails
@@ -650,6 +651,53 @@ def test_what_looks_is_begun_again_when_it_was_killed(wild):
     os.kill(first, 9)
     assert gone(first)
     assert viewer.ask() == viewer.server() != first
+
+
+def test_what_hangs_is_replaced_once_it_had_the_time_to_load(wild, monkeypatch):
+    viewer = wild("return os.getppid()")
+    first = viewer.ask()
+    os.kill(first, signal.SIGSTOP)
+    monkeypatch.setattr(limited, "_GRACE", 0.1)
+    with pytest.raises(BusyError, match="longer than 0 seconds"):
+        viewer.ask(seconds=0.1)
+    assert viewer.server() == first
+    monkeypatch.setattr(limited, "_GROWN", 0.0)
+    with pytest.raises(BusyError):
+        viewer.ask(seconds=0.1)
+    monkeypatch.setattr(limited, "_GRACE", 60.0)
+    assert viewer.ask() == viewer.server() != first
+    assert gone(first)
+
+
+def test_one_that_hangs_does_not_hold_up_the_end(wild, monkeypatch):
+    viewer = wild("return os.getppid()")
+    first = viewer.ask()
+    os.kill(first, signal.SIGSTOP)
+    monkeypatch.setattr(limited, "_FAREWELL", 0.1)
+    viewer.forks.end()
+    assert gone(first)
+
+
+def test_a_request_for_which_one_that_hangs_has_no_room_goes_to_another(wild, monkeypatch):
+    viewer = wild("return os.getppid()")
+    first = viewer.ask()
+    os.kill(first, signal.SIGSTOP)
+    monkeypatch.setattr(limited, "_FAREWELL", 0.1)
+    viewer.forks._control.settimeout(0.1)
+    with open(viewer.file, "rb") as file:
+        # More than a socket holds.
+        limited._forks.begin({"job": "none", "more": "x" * 5_000_000, "seconds": 1.0}, (file.fileno(),) * 3)
+    assert viewer.server() != first
+
+
+def test_also_handles_with_large_numbers_stay_with_their_owner(wild):
+    viewer = wild("return [n for n in range(1000) if os.path.lexists(f'/proc/self/fd/{n}')]")
+    handles = [os.open("/dev/null", os.O_RDONLY) for _ in range(400)]
+    try:
+        assert max(viewer.ask()) < 20
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 def test_nothing_looks_on_when_nobody_waits(wild):

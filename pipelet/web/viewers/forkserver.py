@@ -1,6 +1,7 @@
 """The process that stands ready to look at hostile files: its libraries are loaded, and it forks for each request.
 
-It is run by its path, with its setup in JSON, and ends when the other end of its socket is closed.
+It is run by its path, with the places of modules in JSON. Its standard input is a socket; when the other end of that is
+closed, it ends.
 """
 
 from __future__ import annotations
@@ -178,13 +179,13 @@ def _ends_of_children() -> Iterator[int]:
         os.close(begin)
 
 
-def main(setup: dict[str, Any]) -> None:
-    """Serve ``setup["control"]``, with modules from ``setup["path"]``."""
-    sys.path[:] = setup["path"]
+def main(path: list[str]) -> None:
+    """Serve the socket that is the standard input, with modules from ``path``."""
+    sys.path[:] = path
     child = importlib.import_module("pipelet.web.viewers.child")
     # All handles can be closed in a child only if their numbers are bounded.
     resource.setrlimit(resource.RLIMIT_NOFILE, (_HANDLES, _HANDLES))
-    with socket.socket(fileno=int(setup["control"])) as control:
+    with socket.socket(fileno=0) as control:
         ForkServer(control, child.prepare, child.main).serve()
 
 

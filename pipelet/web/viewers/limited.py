@@ -26,6 +26,10 @@ _LINE = threading.BoundedSemaphore(6)
 _PATIENCE, _SHORT_PATIENCE = 30.0, 2.0
 #: How long the process that keeps the time may take to say so, and to start.
 _GRACE = 20.0
+#: From then on, in seconds, the other side has loaded all it needs, and only hangs if it says nothing.
+_GROWN = 60.0
+#: How long it may take to go when nobody needs it any more.
+_FAREWELL = 2.0
 _PROGRAM = os.path.abspath(forkserver.__file__)
 #: Where this package is; the server may have it from a place that is no part of its own path.
 _HOME = os.path.abspath(os.path.join(os.path.dirname(_PROGRAM), "..", "..", ".."))
@@ -121,14 +125,18 @@ def _run(job: str, file: BinaryIO, options: dict[str, Any], limits: Limits, othe
     with status, os.fdopen(answer, "rb", buffering=0) as pipe:
         with its_status:
             try:
-                _forks.begin(request, (file.fileno(), its_answer, its_status.fileno(), *others))
+                begun = _forks.begin(request, (file.fileno(), its_answer, its_status.fileno(), *others))
             finally:
                 os.close(its_answer)
         # The other side keeps the time; here it is for the case that it does not.
         end = time.monotonic() + limits.seconds + _GRACE
-        data = _collect(pipe, end, limits)
-        status.settimeout(max(0.0, end - time.monotonic()))
-        code = _code(status)
+        try:
+            data = _collect(pipe, end, limits)
+            status.settimeout(max(0.001, end - time.monotonic()))
+            code = _code(status)
+        except TimeoutError:
+            _forks.give_up(begun)
+            raise BusyError(f"it takes longer than {limits.seconds:.0f} seconds to show") from None
     if code == 0:
         return data
     if code == 3:
@@ -137,15 +145,19 @@ def _run(job: str, file: BinaryIO, options: dict[str, Any], limits: Limits, othe
         raise ViewError(f"it takes longer than {limits.seconds:.0f} seconds to show")
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         raise ViewError("it takes too long or too much memory to show")
-    raise ViewError("it can't be read: the process that tried to ended without an answer")
+    # Without a code, the other side has gone.
+    kind = BusyError if code is None else ViewError
+    raise kind("it can't be read: the process that tried to ended without an answer")
 
 
-def _code(status: socket.socket) -> int:
+def _code(status: socket.socket) -> int | None:
     try:
         told = status.recv(forkserver.STATUS.size)
+    except TimeoutError:
+        raise
     except OSError:
         told = b""
-    return int(forkserver.STATUS.unpack(told)[0]) if len(told) == forkserver.STATUS.size else 1
+    return int(forkserver.STATUS.unpack(told)[0]) if len(told) == forkserver.STATUS.size else None
 
 
 class _Forks:
@@ -156,22 +168,24 @@ class _Forks:
         self._owner = 0
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._since = 0.0
 
-    def begin(self, request: Mapping[str, Any], handles: Sequence[int]) -> None:
-        """Have a request worked on."""
+    def begin(self, request: Mapping[str, Any], handles: Sequence[int]) -> object:
+        """Have a request worked on; gives what `give_up` wants to know."""
         body = json.dumps(request).encode()
         with self._lock:
-            for last in (False, True):
-                control = self._ready()
+            reason: OSError | None = None
+            for _ in range(2):
                 try:
+                    control = self._ready()
                     # Not in one piece with what follows: the other side reads the handles with the head alone.
                     socket.send_fds(control, [forkserver.HEAD.pack(len(body))], handles)
                     control.sendall(body)
-                    return
+                    return control
                 except OSError as error:
+                    reason = error
                     self._end()
-                    if last:
-                        raise BusyError("no process to look at it could be begun") from error
+            raise BusyError("no process to look at it could be begun") from reason
 
     def _ready(self) -> socket.socket:
         if self._owner != os.getpid():
@@ -184,13 +198,22 @@ class _Forks:
         path = [*(place for place in sys.path if os.path.isabs(place)), _HOME]
         mine, its = socket.socketpair()
         with its:
-            setup = json.dumps({"control": its.fileno(), "path": path})
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-B", _PROGRAM, setup], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/", start_new_session=True, pass_fds=(its.fileno(),),
+                [sys.executable, "-I", "-B", _PROGRAM, json.dumps(path)], stdin=its.fileno(), stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/", start_new_session=True,
             )
-        self._control = mine
+        # One that hangs must not keep everybody waiting for the lock.
+        mine.settimeout(_GRACE)
+        self._control, self._since = mine, time.monotonic()
         return mine
+
+    def give_up(self, begun: object) -> None:
+        """Have another one next time, since this one does not keep the time."""
+        with self._lock:
+            hangs = time.monotonic() - self._since > _GROWN
+            if self._control is begun and self._process is not None and hangs:
+                self._process.kill()
+                self._end()
 
     def end(self) -> None:
         """Have the other side go."""
@@ -203,7 +226,7 @@ class _Forks:
             self._control.close()
         if self._process is not None:
             try:
-                self._process.wait(_GRACE)
+                self._process.wait(_FAREWELL)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -215,7 +238,7 @@ atexit.register(_forks.end)
 
 
 def _collect(pipe: Any, end: float, limits: Limits) -> bytes:
-    """Read all that comes, within the limits."""
+    """Read all that comes, within the limits; raises a `TimeoutError` at the end."""
     pieces: list[bytes] = []
     size = 0
     with selectors.DefaultSelector() as selector:
@@ -223,7 +246,7 @@ def _collect(pipe: Any, end: float, limits: Limits) -> bytes:
         while True:
             left = end - time.monotonic()
             if left <= 0 or not selector.select(left):
-                raise ViewError(f"it takes longer than {limits.seconds:.0f} seconds to show")
+                raise TimeoutError
             piece = os.read(pipe.fileno(), 1 << 16)
             if not piece:
                 return b"".join(pieces)
