@@ -36,6 +36,7 @@
     │   ├── MissingDatabaseError     there is no file, or an empty one
     │   ├── ForeignDatabaseError     no database, or not one of ours
     │   ├── DamagedDatabaseError     the file is damaged
+    │   ├── LockedDatabaseError      another process holds it
     │   └── NewerDatabaseError       made by a newer version
     ├── TrashError                   something can't be deleted or restored
     │   ├── TaggedError              what is tagged is not deleted
@@ -43,6 +44,7 @@
     ├── AccountError                 users and their levels
     ├── MarkError                    a task can't be set aside, or run again
     ├── ViewError                    a product can't be shown as what it claims to be
+    │   └── BusyError                it can't be shown just now
     ├── ReplayError                  a task can't be run again as it ran
     ├── WebError                     the server of the web pages, or the list of what it shows
     └── LauncherError                a run can't be started
@@ -269,7 +271,7 @@ class ViewError(PipeletError):
 
 
 class BusyError(ViewError):
-    """A product can't be looked at just now, since too many others are."""
+    """A product can't be shown just now, since the server is busy with others."""
 
 
 class LauncherError(PipeletError):
