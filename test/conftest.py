@@ -11,6 +11,9 @@ from support import Project
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell that begins something in the background makes it deaf to Ctrl-C, which tests send to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    # And nohup, to the end of the terminal.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
