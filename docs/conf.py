@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -70,6 +70,29 @@ class CommandHelp(SphinxDirective):
         return [nodes.literal_block(text, text, language="none")]
 
 
+class JobScript(SphinxDirective):
+    """``.. job-script:: slurm`` shows the script of a job for that system, as it is at this moment."""
+
+    required_arguments = 1
+    option_spec: ClassVar = dict.fromkeys(
+        ("cores", "memory", "walltime", "queue", "project", "resource_spec", "header"), str
+    )
+
+    def run(self) -> list[nodes.Node]:
+        """Make a script as for somebody's pipeline, and not for the one who writes this."""
+        from pipelet.executors.cluster.fleet import Submitter
+        from pipelet.executors.cluster.options import JobOptions
+
+        said = dict(self.options)
+        options = JobOptions(
+            self.arguments[0], cores=int(said.pop("cores", 1)), job_header=said.pop("header", ""), job_name="fields",
+            python="/home/ada/env/bin/python", **said,
+        )
+        script = Submitter("/data/ada/fields/.pipelet", "").script(options, "fields-3f8a21c7")
+        script = "\n".join(line for line in script.splitlines() if not line.startswith("export PYTHONPATH="))
+        return [nodes.literal_block(script, script, language="bash")]
+
+
 def without_aliases(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Fields of named tuples that nobody has described say nothing, rather than that they are fields."""
     if lines and lines[0].startswith("Alias for field number"):
@@ -79,4 +102,5 @@ def without_aliases(app: Sphinx, what: str, name: str, obj: object, options: obj
 def setup(app: Sphinx) -> None:
     """Add the directive, and look at each docstring."""
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("job-script", JobScript)
     app.connect("autodoc-process-docstring", without_aliases)

@@ -15,7 +15,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pipelet.environment import Environment, EnvironmentBase
     from pipelet.errors import PipeletError
-    from pipelet.launchers import launch_ccage_worker_2, launch_interactive, launch_pbs, launch_process
+    from pipelet.launchers import (
+        job_script,
+        launch_batch,
+        launch_ccage_worker_2,
+        launch_dask,
+        launch_executor,
+        launch_interactive,
+        launch_pbs,
+        launch_process,
+        launch_sge,
+        launch_slurm,
+    )
     from pipelet.pipeline import Pipeline
     from pipelet.utils import rebuild_db_from_disk
 
@@ -25,10 +36,16 @@ __all__ = [
     "PipeletError",
     "Pipeline",
     "__version__",
+    "job_script",
+    "launch_batch",
     "launch_ccage_worker_2",
+    "launch_dask",
+    "launch_executor",
     "launch_interactive",
     "launch_pbs",
     "launch_process",
+    "launch_sge",
+    "launch_slurm",
     "rebuild_db_from_disk",
 ]
 
@@ -37,6 +54,12 @@ _HOMES = {
     "EnvironmentBase": "pipelet.environment",
     "PipeletError": "pipelet.errors",
     "Pipeline": "pipelet.pipeline",
+    "job_script": "pipelet.launchers",
+    "launch_batch": "pipelet.launchers",
+    "launch_dask": "pipelet.launchers",
+    "launch_executor": "pipelet.launchers",
+    "launch_sge": "pipelet.launchers",
+    "launch_slurm": "pipelet.launchers",
     "launch_ccage_worker_2": "pipelet.launchers",
     "launch_interactive": "pipelet.launchers",
     "launch_pbs": "pipelet.launchers",

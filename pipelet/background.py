@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from pipelet.errors import LauncherError
+from pipelet.executors.plan import ExecutorPlan
 from pipelet.planner import Snapshot
 from pipelet.progress import Bars, Tracker, printer
 from pipelet.summary import Summary
@@ -34,8 +35,8 @@ class BackgroundRun:
     ----------
     snapshot
         The pipeline.
-    workers
-        How many worker processes.
+    plan
+        Makes the executor.
     tracker
         Watches the run.
     log_level
@@ -47,7 +48,7 @@ class BackgroundRun:
         The run can't be started, for example since another one holds the prefix.
     """
 
-    def __init__(self, snapshot: Snapshot, workers: int, tracker: Tracker, log_level: int) -> None:
+    def __init__(self, snapshot: Snapshot, plan: ExecutorPlan, tracker: Tracker, log_level: int) -> None:
         self._tracker = tracker
         self._log_level = log_level
         self._bars: Bars | None = None
@@ -55,7 +56,7 @@ class BackgroundRun:
         self._error: BaseException | None = None
         self._workers: list[tuple[int, float | None]] = []
         self._ready = threading.Event()
-        self._events, self._process = _start(snapshot, workers, log_level)
+        self._events, self._process = _start(snapshot, plan, log_level)
         self._reader = threading.Thread(target=self._listen, daemon=True, name="pipelet-events")
         self._reader.start()
         atexit.register(self._at_exit)
@@ -146,6 +147,10 @@ class BackgroundRun:
             self._tracker.update(content)
         elif kind == "message":
             printer(self._log_level, self._bars)(*content)
+        elif kind == "fleet":
+            self._tracker.fleet = content
+            if self._log_level:
+                (self._bars or Bars()).write(content)
         elif kind == "workers":
             self._workers = content
         elif kind == "summary":
@@ -181,7 +186,7 @@ class BackgroundRun:
             print(self._summary, file=sys.stderr)
 
 
-def _start(snapshot: Snapshot, workers: int, log_level: int) -> tuple[BinaryIO, subprocess.Popen[bytes]]:
+def _start(snapshot: Snapshot, plan: ExecutorPlan, log_level: int) -> tuple[BinaryIO, subprocess.Popen[bytes]]:
     """Start the background process and give it its work."""
     reading, writing = os.pipe()
     code = "import sys; sys.path.insert(0, sys.argv[2]); from pipelet.backgroundmain import main; main()"
@@ -199,7 +204,7 @@ def _start(snapshot: Snapshot, workers: int, log_level: int) -> tuple[BinaryIO, 
     finally:
         os.close(writing)
     assert process.stdin is not None
-    work = pickle.dumps((list(sys.path), pickle.dumps(snapshot), workers, log_level))
+    work = pickle.dumps((list(sys.path), pickle.dumps((snapshot, plan)), log_level))
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(FRAME.pack(len(work)) + work)
         process.stdin.flush()

@@ -16,18 +16,14 @@ import threading
 import time
 import traceback
 import warnings
-from typing import Any
 
 from pipelet.background import FRAME, kill_workers
 from pipelet.errors import LauncherError, PipeletError
 from pipelet.executors.base import Executor
-from pipelet.executors.process import ProcessExecutor
+from pipelet.executors.plan import ExecutorPlan, Site
 from pipelet.planner import Snapshot
 from pipelet.runner import Hooks, execute
 from pipelet.scheduler import Stopped
-
-#: After its starter is gone, the background process has so long to put what is done on record.
-_LAST_SECONDS = 1.5
 
 
 class _Teller:
@@ -78,17 +74,27 @@ def main() -> None:
     stopped = threading.Event()
     try:
         (length,) = FRAME.unpack(_receive(FRAME.size))
-        path, blob, workers, log_level = pickle.loads(_receive(length))
+        path, blob, log_level = pickle.loads(_receive(length))
         sys.path[:] = path
-        snapshot: Snapshot = pickle.loads(blob)
+        snapshot: Snapshot
+        plan: ExecutorPlan
+        snapshot, plan = pickle.loads(blob)
     except (struct.error, EOFError):
         return
-    executors: list[ProcessExecutor] = []
-    threading.Thread(target=_obey, args=(stopped, executors), daemon=True, name="pipelet-obey").start()
+    executors: list[Executor] = []
+    obey = threading.Thread(target=_obey, args=(stopped, executors, plan.last_seconds), daemon=True)
+    obey.name = "pipelet-obey"
+    obey.start()
 
-    def make_executor(scratch: str) -> Executor:
-        executors.append(ProcessExecutor(workers, scratch, snapshot.limits))
+    def make_executor(site: Site) -> Executor:
+        executors.append(plan.make(site))
+        if plan.may_fail:
+            tell("ready")
         return executors[-1]
+
+    def have_prefix() -> None:
+        if not plan.may_fail:
+            tell("ready")
 
     def echo(level: int, message: str) -> None:
         if log_level and level >= log_level:
@@ -99,9 +105,10 @@ def main() -> None:
         lambda items: tell("progress", list(items)),
         stopped.is_set,
         lambda processes: tell("workers", processes),
+        lambda text: tell("fleet", text),
     )
     try:
-        tell("summary", execute(snapshot, make_executor, hooks, lambda: tell("ready")))
+        tell("summary", execute(snapshot, make_executor, hooks, have_prefix))
     except Stopped:
         tell("error", KeyboardInterrupt())
     except PipeletError as error:
@@ -132,12 +139,12 @@ def _sendable(error: PipeletError) -> PipeletError:
         return LauncherError(f"{type(error).__name__}: {error}")
 
 
-def _obey(stopped: threading.Event, executors: list[Any]) -> None:
-    """Stop at a word from the starter, or when it is gone."""
+def _obey(stopped: threading.Event, executors: list[Executor], last_seconds: float) -> None:
+    """Stop at a word from the starter, or when it is gone: then there is little time to put things on record."""
     while os.read(0, 100):
         stopped.set()
     stopped.set()
-    time.sleep(_LAST_SECONDS)
+    time.sleep(last_seconds)
     for executor in executors:
         kill_workers(executor.processes())
     os._exit(1)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
-from pipelet.core.calls import Batch, BatchResult, SegmentContext, TaskCall, TaskResult
+from pipelet.core.calls import PATIENCE, Batch, BatchResult, SegmentContext, TaskCall, TaskResult
 from pipelet.executors.base import Executor
 
+#: A worker hands back what it has not begun after so many times what a batch should take.
+_BATCHES_OF_PATIENCE = 2.5
 #: Id of a worker process, and when it started.
 Process = tuple[int, float | None]
 
@@ -61,13 +63,31 @@ class Flights:
         return self._executor.slots
 
     @property
+    def batch_seconds(self) -> float:
+        """How many seconds of work should be in a batch."""
+        return self._executor.batch_seconds
+
+    @property
     def full(self) -> bool:
         """Whether no slot is free."""
         return len(self._flights) >= self._executor.slots
 
-    def send(self, segment: str, context: SegmentContext, calls: Sequence[TaskCall]) -> None:
-        """Give a batch to the executor."""
-        batch = Batch(context, tuple(calls))
+    def expect(self, more: bool) -> None:
+        """Tell the executor whether there is work for more slots than there are."""
+        self._executor.expect(more)
+
+    def send(self, segment: str, context: SegmentContext, calls: Sequence[TaskCall], longest: float = 0.0) -> None:
+        """Give a batch to the executor.
+
+        Parameters
+        ----------
+        segment, context, calls
+            The tasks.
+        longest
+            How many seconds the longest task of the segment took up to now.
+        """
+        patience = max(PATIENCE, _BATCHES_OF_PATIENCE * self._executor.batch_seconds)
+        batch = Batch(context, tuple(calls), patience, longest)
         future = self._executor.submit(batch)
         self._flights[future] = _Flight(segment, self._clock(), batch.calls)
         processes = self._executor.processes()
@@ -76,7 +96,7 @@ class Flights:
             self._workers_changed(processes)
 
     def collect(self, patience: float, seconds: float) -> Iterator[Landed]:
-        """Wait for a batch to end, and give what has ended.
+        """Wait for a batch to end, or for a slot where nothing is under way, and give what has ended.
 
         Parameters
         ----------
@@ -85,6 +105,9 @@ class Flights:
         seconds
             Of batches that have been under way for longer, give what they have finished up to now.
         """
+        if not self._flights:
+            self._executor.wait(patience)
+            return
         ended, under_way = wait(self._flights, timeout=patience, return_when=FIRST_COMPLETED)
         for future in ended:
             flight = self._flights.pop(future)

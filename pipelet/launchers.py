@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from pipelet.background import BackgroundRun
+from pipelet.batchlaunchers import (
+    check_number,
+    job_script,
+    launch_batch,
+    launch_ccage_worker_2,
+    launch_pbs,
+    launch_sge,
+    launch_slurm,
+)
 from pipelet.errors import LauncherError
+from pipelet.executors.cluster.plan import need_packages
+from pipelet.executors.plan import LocalWorkers, Site
 from pipelet.pipeline import Pipeline
 from pipelet.progress import Tracker
 
 if TYPE_CHECKING:
+    from pipelet.executors.cluster.daskexecutor import DaskExecutor
+    from pipelet.executors.far import FarExecutor
     from pipelet.runner import InteractiveRun
 
-__all__ = ["launch_ccage_worker_2", "launch_interactive", "launch_pbs", "launch_process"]
+__all__ = [
+    "job_script", "launch_batch", "launch_ccage_worker_2", "launch_dask", "launch_executor", "launch_interactive",
+    "launch_pbs", "launch_process", "launch_sge", "launch_slurm",
+]
 
 
 def launch_interactive(P: Pipeline, log_level: int = logging.WARNING) -> tuple[InteractiveRun, Tracker]:
@@ -78,45 +96,97 @@ def launch_process(
         ``N`` is no positive number.
     """
     workers = _cores() if N is None else N
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise LauncherError(f"launch_process: N={N!r} is no number of processes; give 1 or more")
+    check_number("launch_process", workers)
     tracker = Tracker()
-    return BackgroundRun(P.snapshot(), workers, tracker, log_level), tracker
+    return BackgroundRun(P.snapshot(), LocalWorkers(workers), tracker, log_level), tracker
 
 
-def launch_pbs(
-    P: Pipeline,
-    N: int,
-    address: tuple[str, int] | None = None,
-    server: bool = True,
-    job_name: str = "",
-    job_header: str = "",
-    cpu_time: str = "00:59:00",
-    log_level: int = logging.WARNING,
-    **options: Any,
-) -> tuple[Any, Tracker]:
-    """Run the tasks in batch jobs. Not available in this version.
+def launch_executor(
+    P: Pipeline, executor: Executor, N: int | None = None, log_level: int = logging.WARNING
+) -> tuple[InteractiveRun, Tracker]:
+    """Run the tasks in somebody's pool: any object with the interface of `concurrent.futures.Executor` (PEP 3148).
+
+    Parameters
+    ----------
+    P
+        The pipeline.
+    executor
+        The pool: processes, threads, MPI, Parsl, ... Its workers see the prefix and can import Pipelet. It is not shut
+        down at the end.
+    N
+        How many workers it has; asked of the pool itself if not given, where that tells.
+    log_level
+        Messages from this level on are printed; 0 prints nothing. All go to the log files of the prefix.
+
+    Returns
+    -------
+    w : InteractiveRun
+        ``w.run()`` runs the pipeline: the run itself goes on in this process.
+    t : Tracker
+        Watches the run.
 
     Raises
     ------
     LauncherError
-        Always.
+        It is no such pool, or ``N`` is no positive number.
     """
-    raise LauncherError(_NO_BATCH)
+    if not callable(getattr(executor, "submit", None)):
+        raise LauncherError(
+            f"launch_executor: a {type(executor).__name__} has no submit(); give a pool as in concurrent.futures"
+        )
+    workers = getattr(executor, "_max_workers", None) or _cores() if N is None else N
+    check_number("launch_executor", workers)
+
+    def make(site: Site) -> FarExecutor:
+        from pipelet.executors.pool import PoolExecutor
+
+        return PoolExecutor(executor, workers, site.engine_dir, site.limits)
+
+    return _run_here(P, log_level, make)
 
 
-def launch_ccage_worker_2(P: Pipeline, N: int, **options: Any) -> tuple[Any, Tracker]:
-    """Add Grid Engine workers to a server. Not available in this version.
+def launch_dask(
+    P: Pipeline, client_or_address: Any, log_level: int = logging.WARNING
+) -> tuple[InteractiveRun, Tracker]:
+    """Run the tasks on a Dask cluster that exists.
+
+    Parameters
+    ----------
+    P
+        The pipeline.
+    client_or_address
+        A `distributed.Client`, a cluster object, or the address of a scheduler, such as ``"tcp://192.0.2.1:8786"``. The
+        workers see the prefix and can import Pipelet.
+    log_level
+        Messages from this level on are printed; 0 prints nothing. All go to the log files of the prefix.
+
+    Returns
+    -------
+    w : InteractiveRun
+        ``w.run()`` runs the pipeline: the run itself goes on in this process.
+    t : Tracker
+        Watches the run.
 
     Raises
     ------
     LauncherError
-        Always.
+        The package is missing, or there is no such scheduler.
     """
-    raise LauncherError(_NO_BATCH)
+    need_packages()
+    return _run_here(P, log_level, lambda site: _existing_cluster(client_or_address, site))
 
 
-_NO_BATCH = "batch systems come with a later version of Pipelet; use launch_process to run on this machine"
+def _existing_cluster(client_or_address: Any, site: Site) -> DaskExecutor:
+    from pipelet.executors.cluster.existing import ExistingCluster
+
+    return ExistingCluster(client_or_address, site)
+
+
+def _run_here(P: Pipeline, log_level: int, make: Callable[[Site], FarExecutor]) -> tuple[InteractiveRun, Tracker]:
+    from pipelet.runner import InteractiveRun
+
+    tracker = Tracker()
+    return InteractiveRun(P.snapshot, tracker, log_level, make), tracker
 
 
 def _cores() -> int:

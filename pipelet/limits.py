@@ -61,7 +61,7 @@ def read_limits(timeout: object, memory: object) -> Limits:
     PipelineError
         It is something else.
     """
-    size = None if memory is None else _bytes(memory)
+    size = None if memory is None else read_size(memory)
     if timeout is None:
         return Limits(memory=size)
     if isinstance(timeout, Mapping):
@@ -84,7 +84,14 @@ def _seconds(value: object, what: str) -> float:
     )
 
 
-def _bytes(value: object) -> int:
+def read_size(value: object) -> int:
+    """Read a number of bytes, or a text such as ``"2 GB"``.
+
+    Raises
+    ------
+    PipelineError
+        It is something else, or too little for any task.
+    """
     size: float | None = None
     if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value)):
         size = float(value)

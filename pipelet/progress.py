@@ -52,6 +52,8 @@ class Tracker:
     """
 
     def __init__(self) -> None:
+        #: A line on the workers, where they come and go.
+        self.fleet = ""
         self._lock = threading.Lock()
         self._items: dict[str, SegmentProgress] = {}
         self._end = threading.Event()
@@ -113,7 +115,8 @@ class Tracker:
         known = sum(item.total or 0 for item in items)
         more = "" if all(item.total is not None and not item.growing for item in items) else " or more"
         state = "over" if self.finished else "running"
-        return f"{state}: {ended} of {known}{more} tasks ended, {failed} of them failed"
+        words = f"{state}: {ended} of {known}{more} tasks ended, {failed} of them failed"
+        return f"{words}; {self.fleet}" if self.fleet else words
 
     def __str__(self) -> str:
         return self.text()

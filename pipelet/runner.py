@@ -13,6 +13,7 @@ from pipelet.deletion import recover
 from pipelet.distrust import distrust, sweep
 from pipelet.errors import PipeletError, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
+from pipelet.executors.plan import Site
 from pipelet.planner import Snapshot
 from pipelet.planrecorder import PlanRecorder
 from pipelet.progress import Bars, Echo, SegmentProgress, Tracker, printer
@@ -38,10 +39,11 @@ class Hooks(NamedTuple):
     report: Report
     stop: Callable[[], bool]
     workers: Callable[[list[tuple[int, float | None]]], None] = lambda processes: None
+    fleet: Callable[[str], None] = lambda text: None
 
 
 def execute(
-    snapshot: Snapshot, make_executor: Callable[[str], Executor], hooks: Hooks, ready: Callable[[], None]
+    snapshot: Snapshot, make_executor: Callable[[Site], Executor], hooks: Hooks, ready: Callable[[], None]
 ) -> Summary:
     """Run a pipeline.
 
@@ -50,7 +52,7 @@ def execute(
     snapshot
         The pipeline.
     make_executor
-        Gives the executor; its argument is the run's scratch directory.
+        Gives the executor.
     hooks
         How to tell what happens.
     ready
@@ -89,7 +91,7 @@ def _execute(
     tree: Tree,
     lock: PrefixLock,
     still_ours: Callable[[], None],
-    make_executor: Callable[[str], Executor],
+    make_executor: Callable[[Site], Executor],
     hooks: Hooks,
     log: RunLog,
     scratch: str,
@@ -111,7 +113,7 @@ def _execute(
         write_last_run(tree, {name: snapshot.keys[name] for name in snapshot.graph.order})
         recorder = PlanRecorder(snapshot, tree, writer, still_ours)
         recorder.mend_if_cut()
-        executor = make_executor(scratch)
+        executor = make_executor(Site(tree.engine_dir, scratch, snapshot.limits, log.write, hooks.fleet))
         inline = executor if isinstance(executor, InlineExecutor) else None
 
         def workers(processes: list[tuple[int, float | None]]) -> None:
@@ -160,8 +162,12 @@ def _scratch_directory() -> str:
         ) from error
 
 
+def _inline(site: Site) -> Executor:
+    return InlineExecutor(site.limits)
+
+
 class InteractiveRun:
-    """A run in this process, one task after the other.
+    """A run that goes on in this process, within `run`.
 
     Parameters
     ----------
@@ -171,10 +177,19 @@ class InteractiveRun:
         Watches the run.
     log_level
         What is printed; 0 prints nothing.
+    make_executor
+        Gives the executor; if not given, one task runs after the other, right here.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], tracker: Tracker, log_level: int) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        tracker: Tracker,
+        log_level: int,
+        make_executor: Callable[[Site], Executor] = _inline,
+    ) -> None:
         self._snapshot = snapshot
+        self._make_executor = make_executor
         self._tracker = tracker
         self._log_level = log_level
 
@@ -189,7 +204,7 @@ class InteractiveRun:
         Raises
         ------
         Exception
-            What a failing task raised, once the failure is on record.
+            Where tasks run right here: what a failing one raised, once the failure is on record.
         """
         bars = Bars()
 
@@ -199,8 +214,7 @@ class InteractiveRun:
 
         hooks = Hooks(printer(self._log_level, bars), report, lambda: False)
         try:
-            snapshot = self._snapshot()
-            return execute(snapshot, lambda scratch: InlineExecutor(snapshot.limits), hooks, lambda: None)
+            return execute(self._snapshot(), self._make_executor, hooks, lambda: None)
         finally:
             bars.close()
             self._tracker.finish()

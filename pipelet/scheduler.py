@@ -137,10 +137,11 @@ class Scheduler:
                 self._open_segments()
                 self._plan_on()
                 self._dispatch()
-                if self._flights:
+                busy = any(run.planning or run.queue for run in self._runs.values())
+                if self._flights or (busy and self._flights.full):
                     self._flush_if_due()
                     self._collect()
-                elif not any(run.planning or run.queue for run in self._runs.values()) and not self._openable():
+                elif not busy and not self._openable():
                     break
                 if self._stop():
                     raise Stopped
@@ -316,10 +317,11 @@ class Scheduler:
         while not self._flights.full:
             waiting = [run for run in self._runs.values() if run.queue and not run.halted]
             if not waiting:
-                return
+                break
             self._send(self._turns.choose(waiting, self._flights.slots))
             if self._raise_failures is not None:
                 return
+        self._flights.expect(any(run.queue and not run.halted for run in self._runs.values()))
 
     def _send(self, run: SegmentRun) -> None:
         if run.maker is None:
@@ -327,7 +329,9 @@ class Scheduler:
                 self._snapshot, self._tree, self._writer, self._planner, self._recorder, run.name,
                 self._scratch_dir, self._raise_failures is not None,
             )
-        taken = run.queue.take(1 if self._raise_failures is not None else run.batch_size(self._flights.slots))
+        interactive = self._raise_failures is not None
+        size = 1 if interactive else run.batch_size(self._flights.slots, self._flights.batch_seconds)
+        taken = run.queue.take(size)
         calls = run.maker.calls(taken, run.members(taken))
         run.flying.update((task.id, task) for task in taken)
         if run.early is not None:
@@ -336,7 +340,7 @@ class Scheduler:
         short = run.seconds is not None and run.seconds < LONG_SECONDS
         if not short or self._clock() - self._reported >= REPORT_SECONDS:
             self._tell()
-        self._flights.send(run.name, run.maker.context, calls)
+        self._flights.send(run.name, run.maker.context, calls, run.longest)
 
     def _collect(self) -> None:
         """Take what has ended, and what batches under way have finished."""

@@ -14,8 +14,8 @@ from pipelet.progress import SegmentProgress
 from pipelet.statusdb import QueuedTask, Reader
 from pipelet.taskqueue import TaskQueue
 
-#: Seconds of work that go to a worker at once; and where tasks differ so much that one would hold up the others.
-BATCH_SECONDS, CAREFUL_SECONDS = 0.2, 0.01
+#: What part of a batch's seconds goes to a worker where tasks differ so much that one would hold up the others.
+_CAREFUL = 0.05
 #: More tasks than this never go to a worker at once.
 BATCH_TASKS = 2000
 #: Weight of the newest batch in the mean time of a task.
@@ -88,12 +88,13 @@ class SegmentRun:
         groups = [self.planned.inputs[task.position].group for task in tasks]
         return [None if group is None else group.members for group in groups]
 
-    def batch_size(self, slots: int) -> int:
-        """How many tasks go to a worker at once, where there are so many slots."""
+    def batch_size(self, slots: int, seconds: float) -> int:
+        """How many tasks go to a worker at once, where there are so many slots and batches should last so long."""
         if self.seconds is None:
             return 1
         fair = -(-len(self.queue) // (2 * slots))
-        seconds = BATCH_SECONDS if self.longest < BATCH_SECONDS else CAREFUL_SECONDS
+        if self.longest >= seconds:
+            seconds *= _CAREFUL
         return max(1, min(int(seconds / self.seconds), BATCH_TASKS, fair))
 
     def measure(self, seconds: Sequence[float]) -> None:

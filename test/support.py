@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelet.core.calls import Batch, BatchResult, TaskResult
-from pipelet.executors.base import InlineExecutor
+from pipelet.executors.base import BATCH_SECONDS, InlineExecutor
 from pipelet.launchers import launch_interactive, launch_process
 from pipelet.pipeline import Pipeline
 from pipelet.runner import Hooks, execute
@@ -179,6 +179,7 @@ class _ToTheEnd:
     """Tasks run in this process; a failing one is recorded, and the run goes on."""
 
     slots = 1
+    batch_seconds = BATCH_SECONDS
 
     def __init__(self) -> None:
         self._inline = InlineExecutor()
@@ -188,6 +189,12 @@ class _ToTheEnd:
 
     def partial(self, future: Future[BatchResult]) -> Sequence[TaskResult]:
         return ()
+
+    def expect(self, more: bool) -> None:
+        pass
+
+    def wait(self, seconds: float) -> None:
+        pass
 
     def processes(self) -> list[tuple[int, float | None]]:
         return []

@@ -103,13 +103,19 @@ class TaskResult(NamedTuple):
     modules: tuple[Mapping[str, str | None], ...] = ()
 
 
+#: Seconds after which a worker hands back what it has not begun, where batches are short.
+PATIENCE = 0.5
+
+
 class Batch(NamedTuple):
     """Tasks of one segment that go to a worker together."""
 
     context: SegmentContext
     calls: tuple[TaskCall, ...]
     #: Seconds after which the worker hands back what it has not begun.
-    patience: float = 0.5
+    patience: float = PATIENCE
+    #: How many seconds the longest task of the segment took up to now, for a worker that has not for ever.
+    longest: float = 0.0
 
 
 class BatchResult(NamedTuple):

@@ -26,12 +26,20 @@ _AGAIN_SECONDS = 1.0
 _NO_LIMITS = Limits()
 
 
+#: Seconds of work that go to a worker at once, where a batch costs next to nothing.
+BATCH_SECONDS = 0.2
+
+
 class Executor(Protocol):
     """What the scheduler asks of an executor; all are alike to it."""
 
     @property
     def slots(self) -> int:
-        """How many batches can run at once."""
+        """How many batches can be under way at once; 0 while there is no worker."""
+
+    @property
+    def batch_seconds(self) -> float:
+        """How many seconds of work should go to a worker at once."""
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
         """Run a batch. Only called while fewer than `slots` batches are under way.
@@ -42,6 +50,18 @@ class Executor(Protocol):
 
     def partial(self, future: Future[BatchResult]) -> Sequence[TaskResult]:
         """Results of a batch under way that were not handed over yet; they are not in the future's result again."""
+
+    def expect(self, more: bool) -> None:
+        """Hear whether there is work for more slots than there are, for executors that can get some."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is a slot, but no longer than that. Only called where there is work and none.
+
+        Raises
+        ------
+        LauncherError
+            There never will be one.
+        """
 
     def processes(self) -> list[tuple[int, float | None]]:
         """Process ids and start times of the workers on this machine, for whoever has to clean up after us."""
@@ -66,6 +86,7 @@ class InlineExecutor:
     """
 
     slots = 1
+    batch_seconds = BATCH_SECONDS
 
     def __init__(self, limits: Limits = _NO_LIMITS) -> None:
         self._limits = limits
@@ -92,6 +113,12 @@ class InlineExecutor:
     def partial(self, future: Future[BatchResult]) -> Sequence[TaskResult]:
         """Nothing: a batch has ended when `submit` returns."""
         return ()
+
+    def expect(self, more: bool) -> None:
+        """Nothing: there is one slot."""
+
+    def wait(self, seconds: float) -> None:
+        """Nothing: there always is a slot."""
 
     def processes(self) -> list[tuple[int, float | None]]:
         """None but this one."""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from pipelet.core.calls import Batch, BatchResult, TaskResult
 from pipelet.core.model import Status
 from pipelet.errors import LauncherError, WorkerDied
+from pipelet.executors.base import BATCH_SECONDS
 from pipelet.executors.family import MARK, Family, memory
 from pipelet.executors.station import LEAK_SIZE, STACK_SIGNAL, Files, Frame, begin, frames, work
 from pipelet.executors.watch import Watch, ask_where, too_large, too_long, words
@@ -47,14 +48,21 @@ class ProcessExecutor:
         A directory for spools; it exists and is only this run's.
     limits
         What a task may take.
+    path
+        ``sys.path`` of the workers; as here if not given.
     """
 
-    def __init__(self, slots: int, scratch_dir: str, limits: Limits = NO_LIMITS) -> None:
+    batch_seconds = BATCH_SECONDS
+
+    def __init__(
+        self, slots: int, scratch_dir: str, limits: Limits = NO_LIMITS, path: Sequence[str] | None = None
+    ) -> None:
         if limits.memory is not None and not os.path.exists("/proc/self/statm"):
             raise LauncherError("memory=... can't be watched on this system: it has no /proc, as Linux does")
         self.slots = slots
         packer = BatchPacker(scratch_dir)
-        self._slots = [_Slot(number, scratch_dir, limits, packer) for number in range(slots)]
+        path = tuple(sys.path if path is None else path)
+        self._slots = [_Slot(number, scratch_dir, limits, packer, path) for number in range(slots)]
         self._by_future: dict[Future[BatchResult], _Slot] = {}
         self._watch = Watch([slot.look for slot in self._slots]) if limits.any else None
 
@@ -70,6 +78,17 @@ class ProcessExecutor:
         """What the batch has finished since the last look."""
         slot = self._by_future.get(future)
         return slot.take() if slot is not None else ()
+
+    def running(self, future: Future[BatchResult]) -> int | None:
+        """The task of a batch under way that ran when `partial` was called last."""
+        slot = self._by_future.get(future)
+        return slot.running if slot is not None else None
+
+    def expect(self, more: bool) -> None:
+        """Nothing: there are as many slots as there are."""
+
+    def wait(self, seconds: float) -> None:
+        """Nothing: there always is a slot."""
 
     def processes(self) -> list[tuple[int, float | None]]:
         """Process ids and start times of the workers; each leads a process group of its own."""
@@ -93,8 +112,11 @@ class _Verdict(NamedTuple):
 class _Slot:
     """One worker at a time, and its spool."""
 
-    def __init__(self, number: int, scratch_dir: str, limits: Limits, packer: BatchPacker) -> None:
+    def __init__(
+        self, number: int, scratch_dir: str, limits: Limits, packer: BatchPacker, search_path: tuple[str, ...]
+    ) -> None:
         self._packer = packer
+        self._search_path = search_path
         path = os.path.join(scratch_dir, f"slot-{number}")
         self._files = Files(f"{path}.spool", f"{path}.out", f"{path}.stack")
         self._limits = limits
@@ -118,6 +140,10 @@ class _Slot:
     @property
     def idle(self) -> bool:
         return self._future is None or self._future.done()
+
+    @property
+    def running(self) -> int | None:
+        return self._told.running
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
         with self._lock:
@@ -230,7 +256,7 @@ class _Slot:
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 initializer=begin,
-                initargs=(self._files, os.getpid(), tuple(sys.path), self._limits.memory),
+                initargs=(self._files, os.getpid(), self._search_path, self._limits.memory),
                 # A limit that depends on which packages are installed would surprise.
                 env={MARK: self._mark, LEAK_SIZE: "1e18"},
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -19,6 +21,7 @@ from pipelet.core.model import Status
 _LENGTH = struct.Struct("<Q")
 #: So many contexts are remembered on either side.
 _CONTEXTS = 8
+_LATE_PAUSE = 0.05
 _ODD = "surrogatepass"  # file names that are no UTF-8
 _pack = msgpack.Packer(unicode_errors=_ODD).pack
 _STATUSES = {int(status): status for status in Status}
@@ -60,26 +63,56 @@ class BatchPacker:
             return known[1]
         path = os.path.join(self._scratch_dir, f"context-{self._count}")
         self._count += 1
-        try:
-            with open(path, "wb") as file:
-                pickle.dump(context, file, pickle.HIGHEST_PROTOCOL)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(path)
-            raise
+        write_whole(path, pickle.dumps(context, pickle.HIGHEST_PROTOCOL))
         while len(self._files) >= _CONTEXTS:
             del self._files[next(iter(self._files))]
         self._files[id(context)] = context, path
         return path
 
 
+def write_whole(path: str, data: bytes) -> None:
+    """Make a file of the engine's that nobody sees before it is whole.
+
+    Raises
+    ------
+    OSError
+        It can't be written; nothing is left of it.
+    """
+    temporary = f"{path}.new"
+    try:
+        with open(temporary, "wb", opener=_private) as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 _CONTEXTS_READ: dict[str, SegmentContext] = {}
 
 
-def unpack_batch(data: bytes) -> Batch:
-    """The batch of which `BatchPacker` made these bytes."""
+def unpack_batch(data: bytes, patience: float = 0.0) -> Batch:
+    """The batch of which `BatchPacker` made these bytes.
+
+    Parameters
+    ----------
+    data
+        The bytes.
+    patience
+        How many seconds a file system between two hosts may take to show a file.
+
+    Raises
+    ------
+    OSError
+        What the tasks share can't be read.
+    """
     shared, count, columns, rest = pickle.loads(data)
-    context = _context(shared) if isinstance(shared, str) else shared
+    context = _context(shared, patience) if isinstance(shared, str) else shared
     full = (column if len(column) == count else repeat(column[0], count) for column in columns)
     return Batch(context, tuple(map(_call, zip(*full, strict=True))), *rest)
 
@@ -90,11 +123,42 @@ def _shortened(column: tuple[Any, ...]) -> tuple[Any, ...]:
     return (first,) if column[-1] is first and column.count(first) == len(column) else column
 
 
-def _context(path: str) -> SegmentContext:
+def read_late(path: str, patience: float) -> bytes:
+    """The content of a file that was written whole on another host, and may be shown here a while later.
+
+    Parameters
+    ----------
+    path
+        The file.
+    patience
+        How many seconds to wait for it.
+
+    Raises
+    ------
+    OSError
+        It can't be read, even then.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+            # An empty one is there by name only, yet.
+            if data or time.monotonic() > end:
+                return data
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE) or time.monotonic() > end:
+                raise
+        time.sleep(_LATE_PAUSE)
+        with suppress(OSError):
+            # To open a directory makes NFS ask the server anew for what is in it.
+            os.scandir(os.path.dirname(path)).close()
+
+
+def _context(path: str, patience: float) -> SegmentContext:
     context = _CONTEXTS_READ.get(path)
     if context is None:
-        with open(path, "rb") as file:
-            context = pickle.load(file)
+        context = pickle.loads(read_late(path, patience))
         while len(_CONTEXTS_READ) >= _CONTEXTS:
             del _CONTEXTS_READ[next(iter(_CONTEXTS_READ))]
         _CONTEXTS_READ[path] = context

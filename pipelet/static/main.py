@@ -8,7 +8,7 @@ import socket
 import sys
 
 from pipelet.errors import PipeletError, TaskError
-from pipelet.launchers import launch_interactive, launch_pbs, launch_process
+from pipelet.launchers import job_script, launch_batch, launch_interactive, launch_process
 from pipelet.pipeline import Pipeline
 
 # --- The pipeline: this is the part to edit --------------------------------------------------------------------------
@@ -26,6 +26,10 @@ PREFIX = HERE
 
 # Where the server of the batch mode listens (options -b and -a).
 ADDRESS = (os.environ.get("HOST", socket.gethostname()), 50000)
+
+# What a batch job asks for. system: "pbs", "torque", "slurm", "sge", "lsf", "htcondor" or "oar"; None: the one whose
+# commands are here. job_header: lines of shell that set up the environment, such as "module load python".
+JOBS = {"system": None, "cores": 1, "memory": "2 GB", "walltime": "00:59:00", "job_header": ""}
 
 
 def make_pipeline():
@@ -48,9 +52,10 @@ def read_options():
     mode.add_argument("-d", "--debug", action="store_true", help="interactive: one task after the other, right here")
     mode.add_argument("-p", "--processes", type=positive, metavar="N", help="N processes; if not given, one a core")
     mode.add_argument("-b", "--batch", action="store_true", help="batch server: waits for workers (see -a)")
-    mode.add_argument("-a", "--add-workers", type=positive, metavar="N", help="submit N batch jobs to a running server")
+    mode.add_argument("-a", "--add-workers", type=positive, metavar="N", help="submit N jobs that work for the server")
     mode.add_argument("-D", "--dot", action="store_true", help="write the graph to pipeline.dot, and stop")
     mode.add_argument("--explain", action="store_true", help="say what would be computed and why, and stop")
+    parser.add_argument("--job-script", action="store_true", help="print what -a would submit, and stop")
     levels = ("debug", "info", "warning", "error", "critical", "0")
     parser.add_argument(
         "-l", "--log-level", choices=levels, default="warning", type=str.lower, help="what to print; 0 prints nothing"
@@ -81,14 +86,18 @@ def main():
     if options.explain:
         print(P.explain())
         return 0
+    if options.job_script:
+        print(job_script(P, **JOBS), end="")
+        return 0
     if options.add_workers:
-        launch_pbs(P, options.add_workers, address=ADDRESS, server=False)
+        w, t = launch_batch(P, options.add_workers, address=ADDRESS, server=False, **JOBS)
+        print(w)
         return 0
 
     if options.debug:
         w, t = launch_interactive(P, log_level=level)
     elif options.batch:
-        w, t = launch_pbs(P, 0, address=ADDRESS, log_level=level)
+        w, t = launch_batch(P, 0, address=ADDRESS, log_level=level)
     else:
         w, t = launch_process(P, options.processes or cores(), log_level=level, address=ADDRESS)
     summary = w.run()

@@ -13,7 +13,7 @@ import pytest
 from support import Project, until
 
 from pipelet.errors import CodeError, LauncherError, PipelineError
-from pipelet.launchers import launch_ccage_worker_2, launch_interactive, launch_pbs, launch_process
+from pipelet.launchers import launch_interactive, launch_process
 
 MODES = pytest.mark.parametrize("processes", [0, 2], ids=["interactive", "process"])
 
@@ -90,13 +90,6 @@ def test_no_socket_is_opened(project: Project) -> None:
     w, _ = launch_process(pipeline, 1, address=("localhost", 50000))
     assert w.run().done == 1
     assert pipeline.outputs("a") == []
-
-
-@pytest.mark.parametrize("launch", [launch_pbs, launch_ccage_worker_2])
-def test_batch_systems_say_that_they_come_later(project: Project, launch: Callable[..., Any]) -> None:
-    project.write(a="")
-    with pytest.raises(LauncherError, match=r"later.*launch_process"):
-        launch(project.pipeline("a"), 4, address=("localhost", 50000))
 
 
 @MODES

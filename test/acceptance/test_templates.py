@@ -136,14 +136,6 @@ def test_a_failed_task_gives_exit_status_1(mypipe: Path) -> None:
     assert "ValueError: two is one too many" in result.stderr
 
 
-@pytest.mark.parametrize("options", [("-b",), ("--batch",), ("-a", "2"), ("--add-workers", "2")])
-def test_the_batch_mode_that_is_not_there_yet_is_an_error_in_words(mypipe: Path, options: tuple[str, ...]) -> None:
-    result = typed("./main.py", *options, cwd=mypipe)
-    assert result.returncode == 1
-    assert 1 <= len(result.stderr.splitlines()) <= 2
-    assert "Traceback" not in result.stderr
-
-
 @pytest.mark.parametrize("options", [("-p", "0"), ("-p", "two"), ("-d", "-p", "2"), ("-l", "loud"), ("more",), ("-a",)])
 def test_wrong_use_has_exit_status_2(mypipe: Path, options: tuple[str, ...]) -> None:
     result = typed("./main.py", *options, cwd=mypipe)

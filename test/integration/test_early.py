@@ -29,7 +29,7 @@ import pipelet.taskqueue
 import pipelet.turns
 from pipelet.core.calls import Batch, BatchResult, TaskResult
 from pipelet.errors import PipeletError
-from pipelet.executors.base import InlineExecutor
+from pipelet.executors.base import BATCH_SECONDS, InlineExecutor
 from pipelet.forerunner import Forerunner
 from pipelet.pipeline import Pipeline
 from pipelet.progress import Bars, SegmentProgress, Tracker
@@ -50,6 +50,7 @@ class Workers:
 
     def __init__(self, chance: random.Random, slots: int, last: str = "") -> None:
         self.slots = slots
+        self.batch_seconds = BATCH_SECONDS
         self._last = last
         self._closed = False
         self._chance = chance
@@ -72,6 +73,9 @@ class Workers:
             future = self._inline.submit(Batch(batch.context, (call,)))
             found += future.result().results
         return found
+
+    def expect(self, more: bool) -> None:
+        pass
 
     def wait(
         self, futures: Iterable[Future[BatchResult]], timeout: float = 0.0, return_when: str = ""

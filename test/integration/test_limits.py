@@ -174,7 +174,7 @@ def test_two_tasks_that_hang_at_once_and_one_segment_without_limit(project: Proj
 
 
 def test_a_batch_may_take_longer_than_one_of_its_tasks(tmp_path: Path) -> None:
-    slot = _Slot(0, str(tmp_path), Limits(timeout=50), BatchPacker(str(tmp_path)))
+    slot = _Slot(0, str(tmp_path), Limits(timeout=50), BatchPacker(str(tmp_path)), ())
     slot._submitted = now = time.monotonic() - 1000
     spool = Path(slot._files.spool)
     spool.write_bytes(framed(None, 7, now + 990, 0))

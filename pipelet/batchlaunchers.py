@@ -1,0 +1,292 @@
+"""Starts runs in jobs of a batch system, and adds workers to them: wiring only, as `pipelet.launchers`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from pipelet.background import BackgroundRun
+from pipelet.errors import LauncherError
+from pipelet.executors.cluster.plan import BatchPlan, need_packages
+from pipelet.executors.cluster.serverfile import Timings
+from pipelet.pipeline import Pipeline
+from pipelet.progress import Tracker
+
+if TYPE_CHECKING:
+    from pipelet.executors.cluster.joining import AddedJobs
+    from pipelet.executors.cluster.options import JobOptions
+
+
+def check_number(launcher: str, number: object, least: int = 1) -> None:
+    """See to it that a number of workers is one.
+
+    Raises
+    ------
+    LauncherError
+        It is not.
+    """
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise LauncherError(f"{launcher}: N={number!r} is no number of workers; give {least} or more")
+
+
+def launch_batch(
+    P: Pipeline,
+    N: int,
+    system: str | None = None,
+    address: tuple[str, int] | None = None,
+    server: bool = True,
+    log_level: int = logging.WARNING,
+    timings: Timings | None = None,
+    **options: Any,
+) -> tuple[BackgroundRun | AddedJobs, Tracker]:
+    """Run the tasks in jobs of a batch system.
+
+    Parameters
+    ----------
+    P
+        The pipeline. Its prefix is on a file system that all hosts share.
+    N
+        How many jobs to submit; 0 submits none and waits for workers that are added later.
+    system
+        ``"pbs"``, ``"torque"``, ``"slurm"``, ``"sge"``, ``"lsf"``, ``"htcondor"``, ``"oar"``, or ``"local"`` for
+        processes of this machine. If not given, the one whose commands are there.
+    address
+        Host and port where the server listens: this host and any free port if not given.
+    server
+        Whether to run the server here. False only adds N jobs to a server that runs already for this prefix.
+    log_level
+        Messages from this level on are printed; 0 prints nothing. All go to the log files of the prefix.
+    timings
+        Who waits how long for whom, for sites where the usual values do not fit.
+    **options
+        What a job asks for, as in `JobOptions`: ``cores``, ``memory``, ``walltime``, ``queue``, ``project``,
+        ``job_name``, ``job_header``, ``directives``, ...
+
+    Returns
+    -------
+    w : BackgroundRun or AddedJobs
+        ``w.run()`` waits for the end and gives the summary; where jobs were only added, it gives those.
+    t : Tracker
+        Watches the run.
+
+    Raises
+    ------
+    LauncherError
+        An option is wrong, a package is missing, the batch system refuses the jobs, or there is no server to add to.
+    PrefixLocked
+        Another run holds the prefix; it may be the server that is wanted.
+    """
+    need_packages()
+    check_number("launch_batch", N, 0 if server else 1)
+    jobs = _job_options(P, system, options) if N or options or system is not None else None
+    if not server:
+        from pipelet.executors.cluster.joining import add_jobs
+
+        assert jobs is not None
+        tracker = Tracker()
+        tracker.finish()
+        return add_jobs(P.prefix, N, jobs), tracker
+    tracker = Tracker()
+    plan = BatchPlan(_address(address), N, jobs, timings or Timings())
+    return BackgroundRun(P.snapshot(), plan, tracker, log_level), tracker
+
+
+def launch_pbs(
+    P: Pipeline,
+    N: int,
+    address: tuple[str, int] | None = None,
+    server: bool = True,
+    job_name: str = "",
+    job_header: str = "",
+    cpu_time: str = "00:59:00",
+    log_level: int = logging.WARNING,
+    **options: Any,
+) -> tuple[BackgroundRun | AddedJobs, Tracker]:
+    """Run the tasks in jobs of PBS: PBS Pro, OpenPBS or Torque.
+
+    Parameters
+    ----------
+    P, N, address, server, log_level
+        As for `launch_batch`.
+    job_name
+        Of the jobs.
+    job_header
+        Lines for the head of the job script, after the directives: what sets up the environment.
+    cpu_time
+        How long a job may last, ``"hh:mm:ss"``.
+    **options
+        As for `launch_batch`.
+
+    Returns
+    -------
+    w, t
+        As `launch_batch`.
+
+    Raises
+    ------
+    LauncherError
+        As `launch_batch`.
+    """
+    system = options.pop("system", None) or _which("pbs", ("pbs", "torque"))
+    options = {"walltime": cpu_time, "job_name": job_name, "job_header": job_header, **options}
+    return launch_batch(P, N, system, address, server, log_level, **options)
+
+
+def launch_slurm(
+    P: Pipeline,
+    N: int,
+    address: tuple[str, int] | None = None,
+    server: bool = True,
+    job_name: str = "",
+    job_header: str = "",
+    cpu_time: str = "00:59:00",
+    log_level: int = logging.WARNING,
+    **options: Any,
+) -> tuple[BackgroundRun | AddedJobs, Tracker]:
+    """Run the tasks in jobs of Slurm. Arguments, results and errors are those of `launch_pbs`."""
+    options = {"walltime": cpu_time, "job_name": job_name, "job_header": job_header, **options}
+    return launch_batch(P, N, "slurm", address, server, log_level, **options)
+
+
+def launch_sge(
+    P: Pipeline,
+    N: int,
+    address: tuple[str, int] | None = None,
+    server: bool = True,
+    job_name: str = "",
+    job_header: str = "",
+    cpu_time: str = "00:59:00",
+    log_level: int = logging.WARNING,
+    **options: Any,
+) -> tuple[BackgroundRun | AddedJobs, Tracker]:
+    """Run the tasks in jobs of Grid Engine. Arguments, results and errors are those of `launch_pbs`."""
+    options = {"walltime": cpu_time, "job_name": job_name, "job_header": job_header, **options}
+    return launch_batch(P, N, "sge", address, server, log_level, **options)
+
+
+def launch_ccage_worker_2(
+    P: Pipeline,
+    N: int,
+    address: tuple[str, int] | None = None,
+    project: str | None = None,
+    job_name: str = "",
+    queue: str | None = None,
+    cpu_time: str = "00:59:00",
+    vmem: str | None = None,
+    scratch: str | None = None,
+    multicores: int = 1,
+    log_level: int = logging.WARNING,
+    ntasks_per_worker: int | None = None,
+    job_dir: str | None = None,
+    log_dir: str | None = None,
+    **options: Any,
+) -> tuple[BackgroundRun | AddedJobs, Tracker]:
+    """Add Grid Engine workers to a server that runs, with the keywords of Pipelet 1.
+
+    Parameters
+    ----------
+    P, N, log_level
+        As for `launch_batch`.
+    address
+        Accepted for scripts that give it; the server is found through the prefix.
+    project, queue, job_name
+        Of the jobs.
+    cpu_time
+        How long a job may last, ``"hh:mm:ss"``.
+    vmem
+        Memory of a job, ``"4G"``: it is asked for as ``-l h_vmem=4G``.
+    scratch
+        A directory for temporary files on the worker's host.
+    multicores
+        Cores of a job, and so many tasks at once.
+    ntasks_per_worker
+        A worker ends after so many tasks.
+    job_dir, log_dir
+        Where job scripts and the output of jobs are kept; in the prefix if not given.
+    **options
+        As for `launch_batch`.
+
+    Returns
+    -------
+    w, t
+        As `launch_batch` with ``server=False``.
+
+    Raises
+    ------
+    LauncherError
+        As `launch_batch`.
+    """
+    options = {
+        "project": project, "job_name": job_name, "queue": queue, "walltime": cpu_time,
+        "resource_spec": None if vmem is None else f"h_vmem={vmem}",
+        "scratch": scratch, "cores": multicores, "tasks_per_worker": ntasks_per_worker, "script_dir": job_dir,
+        "log_dir": log_dir, **options,
+    }
+    return launch_batch(P, N, "sge", address, False, log_level, **options)
+
+
+def job_script(P: Pipeline, system: str | None = None, **options: Any) -> str:
+    """Make the script of a job, without submitting it.
+
+    Parameters
+    ----------
+    P, system, **options
+        As for `launch_batch`.
+
+    Returns
+    -------
+    str
+        The script, as the batch system would get it; only the name of the worker differs from job to job.
+
+    Raises
+    ------
+    LauncherError
+        As `launch_batch`.
+    """
+    from pipelet.executors.cluster.fleet import Submitter
+    from pipelet.executors.cluster.systems import import_dask_jobqueue
+    from pipelet.storage import Tree
+
+    need_packages()
+    import_dask_jobqueue()
+    jobs = _job_options(P, system, options)
+    return Submitter(Tree(P.prefix).engine_dir, "").script(jobs, f"{jobs.job_name}-0")
+
+
+def _job_options(P: Pipeline, system: str | None, options: dict[str, Any]) -> JobOptions:
+    from pipelet.executors.cluster.options import JobOptions
+
+    known = set(JobOptions.__dataclass_fields__) - {"system"}
+    for name in options:
+        if name not in known:
+            raise LauncherError(f"launch_batch has no option {name!r}; there are {', '.join(sorted(known))}")
+    name = options.get("job_name") or os.path.basename(os.path.normpath(P.code_dir)) or "pipelet"
+    return JobOptions(system=system or _which(None, None), **{**options, "job_name": name})
+
+
+def _which(default: str | None, among: tuple[str, ...] | None) -> str:
+    """The batch system whose commands are there."""
+    from pipelet.executors.cluster.systems import detect
+
+    try:
+        found = detect()
+    except LauncherError:
+        if default is None:
+            raise
+        return default
+    return default if among is not None and found not in among and default is not None else found
+
+
+def _address(address: tuple[str, int] | None) -> tuple[str, int]:
+    if address is None:
+        return socket.gethostname(), 0
+    try:
+        host, port = address
+        number = int(port)
+    except (TypeError, ValueError):
+        raise LauncherError(f"address={address!r}: give (host, port), such as ('login1', 50000)") from None
+    if not isinstance(host, str) or not host or not 0 <= number < 1 << 16:
+        raise LauncherError(f"address={address!r}: give (host, port), such as ('login1', 50000)")
+    return host, number

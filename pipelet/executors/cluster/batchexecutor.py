@@ -1,0 +1,83 @@
+"""The executor of a batch server: Dask for the batches, a fleet of jobs for the workers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pipelet.errors import LauncherError
+from pipelet.executors.cluster.daskexecutor import DaskExecutor
+from pipelet.executors.cluster.fleet import Fleet, Submitter
+from pipelet.executors.cluster.plan import BatchPlan
+from pipelet.executors.cluster.server import Server
+from pipelet.executors.cluster.systems import import_dask_jobqueue
+from pipelet.executors.plan import Site
+
+
+class BatchExecutor(DaskExecutor):
+    """Runs batches in jobs.
+
+    Parameters
+    ----------
+    plan
+        What the user wants.
+    site
+        Where the run is.
+
+    Raises
+    ------
+    LauncherError
+        The server can't listen, or the batch system takes no job.
+    """
+
+    def __init__(self, plan: BatchPlan, site: Site) -> None:
+        import_dask_jobqueue()
+        directory = os.path.join(site.engine_dir, "server")
+        self._server = Server(directory, plan.address, plan.timings, site.log)
+        self._jobs = plan.jobs
+        self._fleet: Fleet | None = None
+        try:
+            super().__init__(self._server.client, self._slots_here, self._name_of, site.engine_dir, site.limits)
+            submitter = Submitter(site.engine_dir, self._server.run)
+            self._fleet = Fleet(
+                submitter, self._server.run, self._server.members, plan.timings, site.log, self._is_busy, site.fleet
+            )
+            self._fleet.begin(plan.jobs, plan.options)
+        except BaseException:
+            self.close(kill=True)
+            raise
+        site.fleet(f"the server listens at {self._server.address}, no worker yet")
+
+    def _slots_here(self) -> int:
+        members = self._server.members
+        here = {member.name for member in members.present()}
+        return members.threads if self._server.fence.open(here) else 0
+
+    def _name_of(self, worker: Any) -> str:
+        return self._server.members.words(str(worker.name), str(worker.host))
+
+    def _is_busy(self) -> bool:
+        return self._more
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is a worker.
+
+        Raises
+        ------
+        LauncherError
+            All jobs are lost, and none of them will be replaced.
+        """
+        if self._jobs and self._fleet is not None and self._fleet.hopeless:
+            raise LauncherError(f"no job is left that could run tasks: {self._fleet.hopeless}")
+        super().wait(seconds)
+
+    def close(self, kill: bool = False) -> None:
+        """End the server and its workers, and cancel jobs that have not begun."""
+        if self._fleet is not None:
+            self._fleet.close()
+        if hasattr(self, "_flying"):
+            super().close(kill)
+        self._server.close()
+
+    def _end_posts(self) -> None:
+        """Nothing: they end with their jobs."""

@@ -1,0 +1,393 @@
+"""The jobs of a batch server: it submits them, watches over them, and replaces those that were lost.
+
+A job has a record in the prefix, written by whoever submitted it: the server itself, or somebody who added workers from
+another host. The server watches over both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelet.errors import LauncherError
+from pipelet.executors.cluster.members import Member, Members
+from pipelet.executors.cluster.options import JobOptions
+from pipelet.executors.cluster.serverfile import Timings
+from pipelet.executors.cluster.systems import State, System, system
+from pipelet.executors.wire import write_whole
+
+#: A job that was lost is replaced, and what replaces it, up to so many times in a row.
+REPLACEMENTS = 3
+_TICK_SECONDS = 1.0
+#: What a lost job has to say may be in its log some seconds later only.
+_FAREWELL_SECONDS = 3.0
+_TAIL_BYTES = 2000
+_NO_WORD = "it is gone without a word"
+#: This part of the walltime before its end no task begins any more; and by chance some earlier, so that not all workers
+#: end at once.
+_MARGIN, _STAGGER = 0.05, 0.05
+_LEAST_MARGIN, _MOST_MARGIN = 5.0, 300.0
+
+
+@dataclass
+class JobRecord:
+    """A job that was submitted."""
+
+    name: str  #: of its worker; no other job has it
+    job: str  #: the batch system's id
+    log: str  #: the file with its output
+    options: JobOptions
+    run: str  #: of the server that it was submitted for
+    host: str  #: where it was submitted
+    submitted: float
+    generation: int = 0  #: how many jobs in a row were lost before it
+    joined: bool = field(default=False, compare=False)
+    warned: bool = field(default=False, compare=False)
+
+    def write(self, directory: str) -> None:
+        """Put it down.
+
+        Raises
+        ------
+        OSError
+            That can't be done.
+        """
+        table = asdict(self)
+        del table["joined"], table["warned"]
+        table["options"] = self.options.as_dict()
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        write_whole(os.path.join(directory, f"{self.name}.json"), json.dumps(table, indent=1).encode())
+
+    @classmethod
+    def read(cls, path: str) -> JobRecord | None:
+        """Read a record; ``None`` if it can't be read as one."""
+        try:
+            with open(path, "rb") as file:
+                table: dict[str, Any] = json.load(file)
+            return cls(**{**table, "options": JobOptions.from_dict(table["options"])})
+        except (OSError, ValueError, TypeError, KeyError, LauncherError):
+            return None
+
+
+class Submitter:
+    """Submits jobs that join the server of a prefix.
+
+    Parameters
+    ----------
+    engine_dir
+        The engine's directory in the prefix.
+    run
+        Of the server.
+    """
+
+    def __init__(self, engine_dir: str, run: str) -> None:
+        self.jobs_dir = os.path.join(engine_dir, "server", "jobs")
+        self._log_dir = os.path.join(engine_dir, "log", "jobs")
+        self._server_file = os.path.join(engine_dir, "server", "server.json")
+        self._run = run
+
+    def submit(self, options: JobOptions, generation: int = 0) -> JobRecord:
+        """Submit one job.
+
+        Raises
+        ------
+        LauncherError
+            The batch system refused it, and said why; or its record can't be written.
+        """
+        name = f"{options.job_name or 'pipelet'}-{uuid.uuid4().hex[:8]}"
+        batch = system(options.system)
+        script = self.script(options, name)
+        try:
+            script_dir, log_dir = options.script_dir or self._log_dir, options.log_dir or self._log_dir
+            for directory in (script_dir, log_dir):
+                os.makedirs(directory, exist_ok=True)
+            job, log = batch.submit(options, script, name, script_dir, log_dir)
+            record = JobRecord(name, job, log, options, self._run, socket.gethostname(), time.time(), generation)
+            record.write(self.jobs_dir)
+        except OSError as error:
+            raise LauncherError(f"a job can't be submitted: {error}") from error
+        return record
+
+    def script(self, options: JobOptions, name: str) -> str:
+        """The script of a job.
+
+        Raises
+        ------
+        LauncherError
+            The options don't fit together.
+        """
+        return system(options.system).make_script(options, self._server_file, name, worker_arguments(options))
+
+
+def worker_arguments(options: JobOptions) -> list[str]:
+    """What a job's script tells the worker beside its server and its size."""
+    arguments = ["--idle", f"{options.idle_seconds:g}"]
+    seconds = options.walltime_seconds
+    if seconds is not None:
+        margin = min(max(_MARGIN * seconds, _LEAST_MARGIN), _MOST_MARGIN)
+        arguments += ["--lifetime", f"{max(seconds - margin, seconds / 2):.0f}"]
+        arguments += ["--lifetime-stagger", f"{_STAGGER * seconds:.0f}"]
+    if options.tasks_per_worker is not None:
+        arguments += ["--tasks", str(options.tasks_per_worker)]
+    if options.scratch is not None:
+        arguments += ["--scratch", options.scratch]
+    return arguments
+
+
+class Fleet:
+    """The jobs of a server.
+
+    Parameters
+    ----------
+    submitter
+        Submits them.
+    run
+        Of the server.
+    members
+        Who has joined it.
+    timings
+        The server's.
+    log
+        Takes messages.
+    busy
+        Tells whether there is more work than workers.
+    tell
+        Takes a line on the state of the fleet whenever that changes.
+    """
+
+    def __init__(
+        self,
+        submitter: Submitter,
+        run: str,
+        members: Members,
+        timings: Timings,
+        log: Callable[[int, str], None],
+        busy: Callable[[], bool],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._submitter = submitter
+        self._run = run
+        self._members = members
+        self._timings = timings
+        self._log = log
+        self._busy = busy
+        self._tell = tell
+        self._records: dict[str, JobRecord] = {}
+        self._unreadable: set[str] = set()
+        self._farewells: list[tuple[float, JobRecord | None, Member]] = []
+        #: What could be submitted when there is work for it: options, and how many were lost before.
+        self._places: list[tuple[JobOptions, int]] = []
+        self._asked = time.monotonic()
+        self._refused = 0.0
+        self._told = ""
+        self._last_loss = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run_thread, daemon=True, name="pipelet-fleet")
+
+    def begin(self, jobs: int, options: JobOptions | None) -> None:
+        """Submit the first jobs, and watch from now on.
+
+        Raises
+        ------
+        LauncherError
+            The batch system took none of them.
+        """
+        for number in range(jobs if options is not None else 0):
+            assert options is not None
+            try:
+                record = self._submitter.submit(options)
+            except LauncherError as error:
+                if not number:
+                    raise
+                self._log(logging.ERROR, f"only {number} of {jobs} jobs were accepted: {error}")
+                break
+            self._records[record.name] = record
+        if self._records:
+            names = ", ".join(record.job for record in self._records.values())
+            self._log(logging.INFO, f"submitted jobs: {names}")
+        self._thread.start()
+
+    @property
+    def hopeless(self) -> str:
+        """Why no worker will come any more; empty if one may."""
+        if self._records or self._places or self._farewells or self._members.present():
+            return ""
+        return self._last_loss
+
+    def close(self) -> None:
+        """Watch no more; jobs that have not begun are cancelled, the others end by themselves."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._read_records()
+        self._mark_joined()
+        self._farewells += [(0.0, self._records.get(member.name), member) for member in self._members.take_gone()]
+        for _, _, member in self._farewells:
+            self._log(logging.INFO, f"{member.words} has ended: {member.why or _NO_WORD}")
+        waiting = [record for record in self._records.values() if not record.joined]
+        for batch, records in _by_system(waiting):
+            with contextlib.suppress(LauncherError, OSError):
+                batch.cancel([record.job for record in records])
+        for record in list(self._records.values()):
+            self._forget(record)
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _run_thread(self) -> None:
+        while not self._ended.wait(_TICK_SECONDS):
+            try:
+                self._tick()
+            except Exception as error:  # the run goes on with the workers that it has
+                self._log(logging.ERROR, f"watching over the jobs failed: {type(error).__name__}: {error}")
+
+    def _tick(self) -> None:
+        self._read_records()
+        self._mark_joined()
+        for member in self._members.take_gone():
+            record = self._records.get(member.name)
+            self._farewells.append((time.monotonic(), record, member))
+        self._say_farewell()
+        self._ask()
+        self._refill()
+        text = self._text()
+        if text != self._told:
+            self._told = text
+            self._tell(text)
+
+    def _read_records(self) -> None:
+        with contextlib.suppress(OSError):
+            for entry in sorted(os.listdir(self._submitter.jobs_dir)):
+                name, end = os.path.splitext(entry)
+                if end != ".json" or name in self._records or name in self._unreadable:
+                    continue
+                record = JobRecord.read(os.path.join(self._submitter.jobs_dir, entry))
+                if record is None:
+                    self._unreadable.add(name)
+                    self._log(logging.WARNING, f"the record of job {name} can't be read: it is not watched over")
+                    continue
+                self._records[name] = record
+                if record.run == self._run:
+                    self._log(logging.INFO, f"job {record.job} was added from {record.host}")
+
+    def _mark_joined(self) -> None:
+        for member in self._members.present():
+            record = self._records.get(member.name)
+            if record is not None and not record.joined:
+                record.joined = True
+                self._log(logging.INFO, f"{member.words} has joined with {member.threads} slots")
+
+    def _say_farewell(self) -> None:
+        now = time.monotonic()
+        due = [item for item in self._farewells if now - item[0] >= _FAREWELL_SECONDS]
+        self._farewells = [item for item in self._farewells if now - item[0] < _FAREWELL_SECONDS]
+        for _, record, member in due:
+            if any(other.name == member.name for other in self._members.present()):
+                continue  # it was cut off, and has joined again
+            if member.leaving:
+                self._log(logging.INFO, f"{member.words} has ended: {member.why}")
+                if record is not None:
+                    self._forget(record)
+                    self._places.append((record.options, 0))
+                continue
+            why = member.why or _NO_WORD
+            if record is None:
+                self._log(logging.WARNING, f"{member.words} was lost: {why}")
+            else:
+                self._lose(record, f"{member.words} was lost: {why}")
+
+    def _lose(self, record: JobRecord, words: str) -> None:
+        self._forget(record)
+        text = f"{words}{_said(record.log)}"
+        self._last_loss = text
+        if record.run != self._run:
+            return
+        if record.generation < REPLACEMENTS:
+            self._log(logging.WARNING, text)
+            self._places.append((record.options, record.generation + 1))
+        else:
+            self._log(logging.ERROR, f"{text}; {REPLACEMENTS} jobs before it were lost as well: it is not replaced")
+
+    def _ask(self) -> None:
+        """Ask the batch systems for jobs that have not joined; seldom, and for all of a system at once."""
+        now = time.monotonic()
+        waiting = [record for record in self._records.values() if not record.joined]
+        if now - self._asked < self._timings.status or not waiting:
+            return
+        self._asked = now
+        for batch, records in _by_system(waiting):
+            try:
+                states = batch.status([record.job for record in records])
+            except (LauncherError, OSError) as error:
+                self._log(logging.WARNING, f"the batch system does not answer: {error}")
+                continue
+            self._mark_joined()
+            for record in records:
+                if not record.joined:
+                    self._look_at(record, states.get(record.job, State.UNKNOWN))
+
+    def _look_at(self, record: JobRecord, state: State) -> None:
+        age = time.time() - record.submitted
+        if state is State.ENDED:
+            self._lose(record, f"job {record.job} has ended before its worker had joined")
+        elif state is State.HELD and not record.warned:
+            record.warned = True
+            self._log(logging.WARNING, f"job {record.job} is held by the batch system: ask it why, or release it")
+        elif state is State.RUNNING and age > self._timings.start and not record.warned:
+            record.warned = True
+            self._log(logging.WARNING, f"job {record.job} runs, but its worker has not joined{_said(record.log)}")
+
+    def _refill(self) -> None:
+        """Submit again what was lost or has ended, if there is work for it."""
+        now = time.monotonic()
+        if not self._places or not self._busy() or (self._refused and now - self._refused < self._timings.status):
+            return
+        options, generation = self._places.pop(0)
+        try:
+            record = self._submitter.submit(options, generation)
+        except LauncherError as error:
+            self._refused = now
+            self._last_loss = str(error)
+            if generation < REPLACEMENTS:
+                self._places.append((options, generation + 1))
+            self._log(logging.WARNING, f"a job could not be replaced: {error}")
+            return
+        self._records[record.name] = record
+        self._log(logging.INFO, f"submitted job {record.job} in place of one that has ended")
+
+    def _forget(self, record: JobRecord) -> None:
+        self._records.pop(record.name, None)
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self._submitter.jobs_dir, f"{record.name}.json"))
+
+    def _text(self) -> str:
+        present = [member for member in self._members.present() if not member.leaving]
+        waiting = sum(not record.joined for record in self._records.values())
+        slots, hosts = sum(member.threads for member in present), len({member.host for member in present})
+        here = f"{len(present)} workers with {slots} slots on {hosts} hosts" if present else "no worker yet"
+        return f"{here}, {waiting} jobs not begun" if waiting else here
+
+
+def _by_system(records: Iterable[JobRecord]) -> Iterable[tuple[System, list[JobRecord]]]:
+    groups: dict[str, list[JobRecord]] = {}
+    for record in records:
+        groups.setdefault(record.options.system, []).append(record)
+    return [(system(name), group) for name, group in groups.items()]
+
+
+def _said(log: str) -> str:
+    """The end of a job's output, as the end of a sentence."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+        text = file.read().decode("utf-8", "replace").strip()
+        if text:
+            return f"; its log ({log}) ends with:\n{text}"
+    return f" (it has left no log in {log})"

@@ -1,0 +1,316 @@
+"""What all batch systems have in common.
+
+The job scripts, the submit commands and the reading of job ids are those of dask-jobqueue, so that what a site has put
+down for it (``~/.config/dask/jobqueue.yaml``) counts here as well. What it lacks is to ask how jobs are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import re
+import shlex
+import signal
+import site
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipelet.errors import LauncherError, MissingPackageError
+from pipelet.executors.cluster.options import JobOptions
+
+#: A command of a batch system that takes longer than that hangs.
+COMMAND_SECONDS = 120.0
+#: So many ids go to a command at once.
+_MOST_IDS = 500
+#: Of what a command says so many characters are shown.
+_WORDS_LENGTH = 1500
+WORKER_MODULE = "pipelet.executors.cluster.job"
+
+
+class State(enum.Enum):
+    """How a job is, as its batch system says."""
+
+    PENDING = "pending"  #: it waits for its turn
+    HELD = "held"  #: it waits until somebody lets it go
+    RUNNING = "running"
+    ENDED = "ended"  #: it is over, or the system knows nothing of it any more
+    UNKNOWN = "unknown"  #: the system did not say
+
+
+class Answer:
+    """What a command said.
+
+    Attributes
+    ----------
+    code
+        Its exit status; ``None`` if it took too long.
+    out, err
+        What it printed.
+    """
+
+    def __init__(self, code: int | None, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def words(self) -> str:
+        """What it printed, on either stream: some wrappers print errors where results should be."""
+        text = "\n".join(part.strip() for part in (self.err, self.out) if part.strip())
+        return text[:_WORDS_LENGTH] or "it said nothing"
+
+
+def run_command(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Answer:
+    """Run a command of a batch system.
+
+    Raises
+    ------
+    LauncherError
+        There is no such command here.
+    """
+    try:
+        done = subprocess.run(
+            arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False,
+            env=environment, text=True, errors="replace",
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(None, "", f"no answer within {COMMAND_SECONDS:.0f} s")
+    except OSError as error:
+        raise LauncherError(
+            f"{arguments[0]} can't be started ({error.strerror}): is this a host from which jobs are submitted?"
+        ) from error
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+class System:
+    """One batch system; its modules derive from this.
+
+    Attributes
+    ----------
+    name
+        As users give it.
+    job_variables
+        Variables in a job's environment that hold its id.
+    states
+        What the system's words and letters for the state of a job mean.
+    """
+
+    name = ""
+    job_variables: tuple[str, ...] = ()
+    states: Mapping[str, State] = {}
+
+    def job_class(self) -> Any:
+        """The class of dask-jobqueue that knows this system."""
+        raise NotImplementedError
+
+    def job_options(self, options: JobOptions) -> dict[str, Any]:
+        """Arguments for that class that only this system has."""
+        return {"queue": options.queue, "account": options.project, "walltime": options.walltime_text}
+
+    def directives(self, options: JobOptions) -> list[str]:
+        """Directives for the job script."""
+        return list(options.directives)
+
+    def submit_words(self, name: str, log: str) -> list[str]:
+        """What the submit command is told beside the script: above all where the job's output goes."""
+        return []
+
+    def log_path(self, log_dir: str, name: str) -> str:
+        """The file with a job's output."""
+        return os.path.join(log_dir, f"{name}.out")
+
+    def job_id(self, job: Any, words: str) -> str:
+        """The id of a job, from what the submit command said."""
+        found = re.search(job.job_id_regexp, words)
+        if found is None:
+            said = words.strip()
+            raise LauncherError(f"the batch system took a job, but its id can't be read from what it said: {said}")
+        return found.group("job_id")
+
+    def status_command(self, jobs: Sequence[str]) -> list[str]:
+        """The command that says how jobs are."""
+        raise NotImplementedError
+
+    def read_states(self, jobs: Sequence[str], answer: Answer) -> dict[str, State]:
+        """How jobs are, from what that command said; jobs that it does not name have ended."""
+        raise NotImplementedError
+
+    # --- the same everywhere -----------------------------------------------------------------------------------------
+
+    def make_script(
+        self, options: JobOptions, server_file: str, name: str, arguments: Sequence[str]
+    ) -> str:
+        """Make the script of a job.
+
+        Parameters
+        ----------
+        options
+            What the job asks for.
+        server_file
+            The file by which its worker finds the server.
+        name
+            Of the worker.
+        arguments
+            More for the worker.
+        """
+        return str(self._job(options, server_file, name, arguments).job_script())
+
+    def submit(self, options: JobOptions, script: str, name: str, script_dir: str, log_dir: str) -> tuple[str, str]:
+        """Submit a job.
+
+        Parameters
+        ----------
+        options
+            What the job asks for.
+        script
+            As `make_script` gave it.
+        name
+            Of the worker.
+        script_dir, log_dir
+            Where the script is kept, and where the output goes.
+
+        Returns
+        -------
+        tuple of str
+            The batch system's id of the job, and the file with its output.
+
+        Raises
+        ------
+        LauncherError
+            The system refused it; the words are its own.
+        OSError
+            The script can't be written.
+        """
+        path = os.path.join(script_dir, f"{name}.sh")
+        with open(path, "w", opener=lambda file, flags: os.open(file, flags, 0o700)) as file:
+            file.write(script)
+        job = self._job(options, "", name, ())
+        log = self.log_path(log_dir, name)
+        command = [*shlex.split(job.submit_command), *self.submit_words(name, log), *options.submit_options, path]
+        answer = run_command(command)
+        if answer.code != 0:
+            status = "" if answer.code is None else f", exit status {answer.code}"
+            raise LauncherError(f"{command[0]} refused a job{status}: {answer.words} (the script is {path})")
+        return self.job_id(job, answer.out), log
+
+    def status(self, jobs: Sequence[str]) -> dict[str, State]:
+        """Ask how jobs are: one command for all, but for very many.
+
+        Raises
+        ------
+        LauncherError
+            There is no such command here.
+        """
+        states: dict[str, State] = {}
+        for start in range(0, len(jobs), _MOST_IDS):
+            some = jobs[start : start + _MOST_IDS]
+            answer = run_command(self.status_command(some))
+            if answer.code is None:
+                states.update(dict.fromkeys(some, State.UNKNOWN))
+            else:
+                states.update(self.read_states(some, answer))
+        return states
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel jobs; those that have ended are none the worse for it.
+
+        Raises
+        ------
+        LauncherError
+            There is no such command here.
+        """
+        for start in range(0, len(jobs), _MOST_IDS):
+            run_command([*shlex.split(self.job_class().cancel_command), *jobs[start : start + _MOST_IDS]])
+
+    def _job(self, options: JobOptions, server_file: str, name: str, arguments: Sequence[str]) -> Any:
+        prologue = [f"export {name}={shlex.quote(value)}" for name, value in job_environment(options).items()]
+        if options.job_header.strip():
+            prologue.append(options.job_header.strip("\n"))
+        try:
+            return self.job_class()(
+                scheduler=shlex.quote(server_file), name=shlex.quote(name), cores=options.cores, processes=1,
+                memory=f"{options.memory_bytes}B", job_name=options.job_name,
+                python=f"exec {shlex.quote(options.python or sys.executable)}", worker_command=WORKER_MODULE,
+                worker_extra_args=[shlex.quote(word) for word in arguments],
+                job_extra_directives=self._directives(options), job_script_prologue=prologue, log_directory=None,
+                death_timeout=60, **self.job_options(options),
+            )
+        except (ValueError, TypeError) as error:
+            raise LauncherError(f"no job script can be made for {self.name}: {error}") from error
+
+
+    def _directives(self, options: JobOptions) -> Any:
+        """Those of the site, of this module and of the user."""
+        import dask
+
+        own = self.directives(options)
+        if not isinstance(own, list):
+            return own
+        site: list[str] = dask.config.get(f"jobqueue.{self.job_class().config_name}.job-extra-directives", None) or []
+        return [*site, *own]
+
+
+def job_environment(options: JobOptions) -> dict[str, str]:
+    """Variables that a job needs: those that the user names, and what makes it find Pipelet."""
+    path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    home = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 4))
+    installed = {*site.getsitepackages(), site.getusersitepackages()}
+    if home not in installed:
+        path.insert(0, home)
+    found = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(entry) for entry in path))} if path else {}
+    return {**found, **options.environment}
+
+
+def import_dask_jobqueue() -> Any:
+    """Import dask-jobqueue without what it does to Ctrl-C.
+
+    Raises
+    ------
+    LauncherError
+        It is not installed, or this is not the main thread, where alone it can be imported at first.
+    """
+    if "dask_jobqueue" not in sys.modules and threading.current_thread() is not threading.main_thread():
+        raise LauncherError("jobs can be submitted from the main thread only: call the launcher there")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise MissingPackageError(
+            f"the batch mode needs the package {error.name}: pip install 'pipelet-engine[batch]'"
+        ) from error
+    finally:
+        # It would end the process at Ctrl-C, with exit status 0.
+        if threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(ValueError, TypeError):
+                signal.signal(signal.SIGINT, handler)
+    return dask_jobqueue
+
+
+def table_states(
+    jobs: Sequence[str], rows: Mapping[str, str], states: Mapping[str, State], ended: Callable[[str], bool]
+) -> dict[str, State]:
+    """How jobs are, from a table of ids and words.
+
+    Parameters
+    ----------
+    jobs
+        Which jobs.
+    rows
+        The word for each job that was named.
+    states
+        What the words mean.
+    ended
+        Tells of a job that was not named whether it has ended.
+    """
+    found = {}
+    for job in jobs:
+        word = rows.get(job)
+        if word is None:
+            found[job] = State.ENDED if ended(job) else State.UNKNOWN
+        else:
+            found[job] = states.get(word, State.UNKNOWN)
+    return found
