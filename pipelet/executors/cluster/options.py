@@ -90,8 +90,8 @@ class JobOptions:
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             near = difflib.get_close_matches(str(self.system).lower(), SYSTEMS, 1, 0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise LauncherError(f"system={self.system!r} is no batch system: {hint}There are {', '.join(SYSTEMS)}")
+            hint = f"did you mean {near[0]!r}? Otherwise " if near else ""
+            raise LauncherError(f"system={self.system!r} is no batch system: {hint}there are {', '.join(SYSTEMS)}")
         for name in ("cores", "tasks_per_worker"):
             _check_count(name, getattr(self, name))
         if not _is_number(self.idle_seconds) or self.idle_seconds <= 0:
@@ -107,6 +107,10 @@ class JobOptions:
             object.__setattr__(self, name, _lines(name, getattr(self, name)))
         object.__setattr__(self, "directives", tuple(_MARKS.sub("", line, count=1) for line in self.directives))
         object.__setattr__(self, "job_name", clean_name(self.job_name))
+        if not isinstance(self.job_header, str) or "\0" in self.job_header:
+            raise LauncherError(f"job_header={self.job_header!r} is no text; give lines of shell")
+        if not isinstance(self.environment, Mapping):
+            raise LauncherError(f"environment={self.environment!r} is no mapping; give for example {{'DATA': '/data'}}")
         for name, value in self.environment.items():
             if not isinstance(name, str) or not _VARIABLE.fullmatch(name) or not isinstance(value, str):
                 raise LauncherError(f"environment: {name!r}: {value!r} is no variable with its value, both as text")
@@ -179,7 +183,7 @@ def _check_count(name: str, value: object) -> None:
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise LauncherError(f"{name}={value!r} is no number; give 1 or more{', or None' if optional else ''}")
+        raise LauncherError(f"{name}={value!r}: give a whole number, 1 or more{', or None' if optional else ''}")
 
 
 def _check_line(name: str, value: object) -> None:
