@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
+import reprlib
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -219,6 +221,8 @@ def launch_ccage_worker_2(
     LauncherError
         As `launch_batch`.
     """
+    if vmem is not None and not re.fullmatch(r"\d+(\.\d+)?[kKmMgG]?", str(vmem)):
+        raise LauncherError(f"launch_ccage_worker_2: vmem={vmem!r}: give a size as Grid Engine takes it, such as '4G'")
     words = {**_CPU_TIME, "cores": "multicores", "tasks_per_worker": "ntasks_per_worker", "script_dir": "job_dir"}
     options = {
         "project": project, "job_name": job_name, "queue": queue, "walltime": cpu_time,
@@ -272,7 +276,7 @@ def _launch(
     """As `launch_batch`, for a launcher with some words of its own."""
     need_packages()
     if not isinstance(P, Pipeline):
-        raise LauncherError(f"{launcher}: a {type(P).__name__} is no Pipeline; give the pipeline first, then N")
+        raise LauncherError(f"{launcher}: {reprlib.repr(P)} is no Pipeline; give that first, and then N")
     check_number(launcher, N, 0 if server else 1)
     timings = options.pop("timings", timings)
     if timings is not None and not isinstance(timings, Timings):

@@ -18,7 +18,7 @@ SYSTEMS = ("pbs", "torque", "slurm", "sge", "lsf", "htcondor", "oar", "local")
 _WALLTIME = re.compile(r"(?:(?P<days>\d+)[-:](?=\d+:\d+:\d+$))?(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d)")
 #: What any batch system takes in a job's name, and how much of it the narrowest keeps.
 _NOT_IN_NAMES, _NAME_LENGTH = re.compile(r"[^A-Za-z0-9_.-]+"), 15
-_MARKS = re.compile(r"#\s*(PBS|SBATCH|\$|BSUB|OAR)\s+")
+_MARKS = re.compile(r"\s*#\s*(PBS|SBATCH|\$|BSUB|OAR)\s+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -105,7 +105,7 @@ class JobOptions:
         self.walltime_seconds  # noqa: B018
         for name in ("directives", "submit_options"):
             object.__setattr__(self, name, _lines(name, getattr(self, name)))
-        object.__setattr__(self, "directives", tuple(_MARKS.sub("", line, count=1) for line in self.directives))
+        object.__setattr__(self, "directives", tuple(_unmarked(line) for line in self.directives))
         object.__setattr__(self, "job_name", clean_name(self.job_name))
         if not isinstance(self.job_header, str) or "\0" in self.job_header:
             raise LauncherError(f"job_header={self.job_header!r} is no text; give lines of shell")
@@ -172,6 +172,12 @@ def clean_name(name: object) -> str:
     if not text:
         raise LauncherError(f"job_name={name!r}: give a name with letters")
     return text
+
+
+def _unmarked(line: str) -> str:
+    """A directive without its mark, which the script gets by itself."""
+    mark = _MARKS.match(line)
+    return line if mark is None else line[mark.end() :]
 
 
 def _is_number(value: object) -> bool:
