@@ -54,7 +54,8 @@ class JobOptions:
     environment
         Variables to set in the job.
     scratch
-        A directory for temporary files on the worker's host; what ``$TMPDIR`` says there if not given.
+        A directory for temporary files on the worker's host, those of ``get_tmp_fn()`` too; what ``$TMPDIR`` says there
+        if not given.
     script_dir, log_dir
         Where job scripts and the output of jobs are kept; in the prefix if not given.
     tasks_per_worker
