@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -35,6 +36,7 @@ class BatchExecutor(DaskExecutor):
         directory = os.path.join(site.engine_dir, "server")
         self._server = Server(directory, plan.address, plan.timings, site.log)
         self._jobs = plan.jobs
+        self._log = site.log
         self._fleet: Fleet | None = None
         try:
             super().__init__(self._server.client, self._slots_here, self._name_of, site.engine_dir, site.limits)
@@ -77,6 +79,7 @@ class BatchExecutor(DaskExecutor):
             self._fleet.close()
         if hasattr(self, "_flying"):
             super().close(kill)
+            self._log(logging.INFO, f"{self._count} batches were sent")
         self._server.close()
 
     def _end_posts(self) -> None:
