@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -36,6 +37,7 @@ class BatchExecutor(DaskExecutor):
         directory = os.path.join(site.engine_dir, "server")
         self._server = Server(directory, plan.address, plan.timings, site.log)
         self._jobs = plan.jobs
+        self._log = site.log
         self._fleet: Fleet | None = None
         self._site = site
         self._last_word: tuple[str, list[WorkerProgress]] = "", []
@@ -90,6 +92,7 @@ class BatchExecutor(DaskExecutor):
             self._fleet.close()
         if hasattr(self, "_flying"):
             super().close(kill)
+            self._log(logging.INFO, f"{self._count} batches were sent")
         self._server.close()
 
     def _end_posts(self) -> None:

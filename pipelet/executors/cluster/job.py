@@ -237,6 +237,9 @@ def dask_settings(server: ServerFile) -> dict[str, Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
         "distributed.worker.profile.enabled": False,
+        # What a process that waits does for its own statistics, fifty times a second by itself.
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
         "distributed.admin.low-level-log-length": 10,
         "distributed.admin.large-graph-warning-threshold": "1GB",
     }
