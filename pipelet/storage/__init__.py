@@ -16,7 +16,7 @@ from pipelet.storage.joblogs import (
 from pipelet.storage.journal import Journal
 from pipelet.storage.keptfiles import Kept, KeptFiles
 from pipelet.storage.lock import Holder, PrefixLock
-from pipelet.storage.processes import process_start
+from pipelet.storage.processes import process_age, process_start
 from pipelet.storage.showing import Folder, TaskFiles
 from pipelet.storage.taskfiles import await_directory, glob_products, make_task_directory, products
 from pipelet.storage.tree import Tree
@@ -45,6 +45,7 @@ __all__ = [
     "make_task_directory",
     "open_job_log",
     "printable",
+    "process_age",
     "process_start",
     "products",
     "write_job_note",

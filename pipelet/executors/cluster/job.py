@@ -25,6 +25,7 @@ from pipelet.errors import LauncherError
 from pipelet.executors.cluster.serverfile import ServerFile, read_server_file
 from pipelet.executors.cluster.shift import JobShift
 from pipelet.executors.post import POSTS
+from pipelet.storage import process_age
 
 #: On this topic jobs tell the server about themselves.
 TOPIC = "pipelet-jobs"
@@ -89,7 +90,8 @@ class _Job:
         self._job_id = current_job_id(os.environ)
         lifetime = options.lifetime
         if lifetime is not None:
-            lifetime -= random.uniform(0, options.lifetime_stagger)
+            # The script of the job has become this process, so it is as old as the job.
+            lifetime -= random.uniform(0, options.lifetime_stagger) + process_age()
         words = f"job {self._job_id}" if self._job_id else options.name
         self._shift = JobShift(f"{words} on {socket.gethostname()}", self._job_id, lifetime, options.tasks)
         self._told_to_end = asyncio.Event()
