@@ -135,7 +135,7 @@ def test_a_task_longer_than_any_job_fails_with_the_reason(sge: BatchSystem, proj
     """Jobs reach their walltime in the middle of the task; its neighbours are done all the same."""
     noting(project, "600 if get_input() == 3 else 0.1")  # type: ignore[arg-type]
     pipeline = project.pipeline("a", {"a": range(8)})
-    with running(pipeline, 1, "sge", walltime="00:00:08") as run:
+    with running(pipeline, 1, "sge", walltime="00:00:12") as run:
         summary = run.end()
     assert (summary.done, summary.failed) == (7, 1)
     error = summary.failures[0].traceback
@@ -265,9 +265,9 @@ def test_a_worker_with_nothing_to_do_ends(slurm: BatchSystem, project: Project) 
 
 
 def test_no_task_begins_that_does_not_fit_before_the_walltime(sge: BatchSystem, project: Project) -> None:
-    notes = noting(project, 3)
+    notes = noting(project, 4)
     pipeline = project.pipeline("a", {"a": range(6)})
-    with running(pipeline, 1, "sge", walltime="00:00:14") as run:
+    with running(pipeline, 1, "sge", walltime="00:00:24") as run:
         summary = run.end()
     assert (summary.done, summary.failed) == (6, 0)
     assert len(begun(notes)) == 6, "no task was cut"
