@@ -74,7 +74,8 @@ def test_the_documentation_builds_without_a_warning(html: Path) -> None:
 
 def test_the_help_of_each_command_is_on_its_page_as_it_is(html: Path) -> None:
     text = (html / "reference" / "commands.html").read_text()
-    for typed in ["main.py", "pipeletd", "pipeutils", "pipeweb", *(f"pipeweb {verb}" for verb in verbs(pipeweb.parser()))]:
+    verbs_of_pipeweb = (f"pipeweb {verb}" for verb in verbs(pipeweb.parser()))
+    for typed in ["main.py", "pipeletd", "pipeutils", "pipeweb", *verbs_of_pipeweb]:
         assert f"$ {typed} --help\nusage: {typed} [-h]" in text
 
 

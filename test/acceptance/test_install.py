@@ -90,7 +90,7 @@ def test_an_installation_gives_working_commands(
     assert found[1].startswith(str(bare.parents[1]))
 
     commands = bare.parent
-    for command in ("pipeutils", "pipeweb"):
+    for command in ("pipeletd", "pipeutils", "pipeweb"):
         assert "example" in run(commands / command, "--help", cwd=desk).stdout.lower()
     run(commands / "pipeutils", "-c", "mypipe", cwd=desk)
     output = run(bare, "main.py", cwd=desk / "mypipe").stdout

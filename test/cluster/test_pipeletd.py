@@ -42,8 +42,8 @@ def test_workers_with_the_keywords_of_pipelet_1(sge: BatchSystem, project: Proje
     try:
         pipeline = pickle.loads((project.root / "pipe.pkl").read_bytes())
         w, t = launch_ccage_worker_2(
-            pipeline, 2, address=("somewhere", 50000), job_name="knights", queue="all.q", cpu_time="00:10:00", vmem="8G",
-            scratch=str(directories["scratch"]), multicores=2, log_level=0, ntasks_per_worker=12,
+            pipeline, 2, address=("somewhere", 50000), job_name="knights", queue="all.q", cpu_time="00:10:00",
+            vmem="8G", scratch=str(directories["scratch"]), multicores=2, log_level=0, ntasks_per_worker=12,
             job_dir=str(directories["jobs"]), log_dir=str(directories["logs"]),
         )
         assert t.finished
