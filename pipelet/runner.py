@@ -16,7 +16,7 @@ from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.executors.plan import Site
 from pipelet.planner import Snapshot
 from pipelet.planrecorder import PlanRecorder
-from pipelet.progress import Bars, Echo, SegmentProgress, Tracker, printer
+from pipelet.progress import Bars, Echo, SegmentProgress, Tracker, WorkerProgress, printer
 from pipelet.rebuild import catch_up, has_instances, rebuild
 from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler, Stopped
@@ -39,7 +39,7 @@ class Hooks(NamedTuple):
     report: Report
     stop: Callable[[], bool]
     workers: Callable[[list[tuple[int, float | None]]], None] = lambda processes: None
-    fleet: Callable[[str], None] = lambda text: None
+    fleet: Callable[[str, Sequence[WorkerProgress]], None] = lambda text, workers: None
 
 
 def execute(

@@ -86,7 +86,9 @@ class DaskExecutor(FarExecutor):
             frames = read_late(path, LATE_SECONDS)
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        report = Report(frames, tuple(message["left"]), message["running"], message["trouble"], message["job"])
+        report = Report(
+            frames, tuple(message["left"]), message["running"], message["trouble"], message["worker"], message["job"]
+        )
         if message["last"]:
             self._let_go(message["number"])
             self._landed(message["number"], report)

@@ -91,7 +91,7 @@ class _Job:
         if lifetime is not None:
             lifetime -= random.uniform(0, options.lifetime_stagger)
         words = f"job {self._job_id}" if self._job_id else options.name
-        self._shift = JobShift(f"{words} on {socket.gethostname()}", lifetime, options.tasks)
+        self._shift = JobShift(f"{words} on {socket.gethostname()}", self._job_id, lifetime, options.tasks)
         self._told_to_end = asyncio.Event()
         self._attempt = 0
         POSTS.shift, POSTS.scratch = self._shift, scratch
