@@ -139,7 +139,8 @@ def table(price: Prices, name: str) -> Table:
     note = (
         f"The server's own CPU ({name}): {shown(price.task * 1e6)} us a task, {shown(price.batch * 1e3)} ms a batch, "
         f"{shown(price.worker * 1e3)} ms a second for each of {price.workers} workers, {shown(price.second * 1e3)} ms "
-        "a second for itself. The parts add up to one core. A report of a batch under way counts as a quarter of one. A worker that is one of many is heard of more seldom. On "
-        "paper only: so many workers were not there, and files, memory and the disk may end first."
+        "a second for itself. The parts add up to one core. A report of a batch under way counts as a quarter of one. "
+        "A worker that is one of many is heard of more seldom. On paper only: so many workers were not there, and "
+        "files, memory and the disk may end first."
     )
     return Table("on paper: where one server is full", head, body, note)
