@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from reporting import Table, shown
 
 #: As in `pipelet.executors.cluster.daskexecutor` and `pipelet.segmentrun`: what a batch holds.
-BATCH_SECONDS, BATCHES_PER_SECOND, BATCH_TASKS = 0.5, 100.0, 2000
+BATCH_SECONDS, BATCHES_PER_SECOND, BATCH_TASKS = 0.5, 50.0, 2000
 #: A worker in a job asks so often in a second whether its server is there, beside Dask's heartbeats.
 CONTACTS = 0.1
+#: A report of a batch under way is two of the eight messages of a batch.
+REPORT = 0.25
 LENGTHS = (0.05, 1.0, 60.0)
 
 
@@ -79,13 +81,21 @@ def _beside(one: Use, other: Use, rate: float) -> float:
     return one.cpu - other.cpu - rate * (one.seconds - other.seconds)
 
 
+def reports(tasks: int, seconds: float) -> int:
+    """How often something is told of a batch before it has ended, each time after half as long again."""
+    number, at = 0, BATCH_SECONDS
+    while at < seconds and number < tasks:
+        number, at = number + 1, at + max(BATCH_SECONDS, at / 2)
+    return number
+
+
 @dataclass(frozen=True)
 class Load:
     """A server with so many workers that are all busy with tasks of one length: parts of a core."""
 
     workers: float
     tasks: float  #: a second
-    batches: float  #: a second
+    batches: float  #: a second, with what is told of batches under way
     parts: tuple[float, float, float, float]
 
     @property
@@ -98,7 +108,7 @@ def load(price: Prices, workers: float, length: float) -> Load:
     """What a server has to do."""
     tasks = workers / length
     size = min(max(1, int(max(BATCH_SECONDS, workers / BATCHES_PER_SECOND) / length)), BATCH_TASKS)
-    batches = tasks / size
+    batches = tasks / size * (1 + REPORT * reports(size, size * length))
     contact = price.worker * beats(workers) / beats(price.workers)
     return Load(workers, tasks, batches, (tasks * price.task, batches * price.batch, workers * contact, price.second))
 
@@ -125,11 +135,12 @@ def table(price: Prices, name: str) -> Table:
         ]
         long = f"{length * 1e3:.0f} ms" if length < 1 else f"{length:.0f} s"
         body.append([long, f"{full.workers:,.0f}", f"{full.tasks:,.0f}", *words])
-    head = ("tasks of", "workers", "tasks a s", "+ tasks", "+ batches", "+ workers", "+ the rest")
+    head = ("tasks of", "workers", "tasks a s", "+ tasks", "+ batches and reports", "+ workers", "+ the rest")
     note = (
         f"The server's own CPU ({name}): {shown(price.task * 1e6)} us a task, {shown(price.batch * 1e3)} ms a batch, "
         f"{shown(price.worker * 1e3)} ms a second for each of {price.workers} workers, {shown(price.second * 1e3)} ms "
-        "a second for itself. The parts add up to one core; a worker that is one of many is heard of more seldom. On "
-        "paper only: so many workers were not there, and files, memory and the disk may end first."
+        "a second for itself. The parts add up to one core. A report of a batch under way counts as a quarter of one. "
+        "A worker that is one of many is heard of more seldom. On paper only: so many workers were not there, and "
+        "files, memory and the disk may end first."
     )
     return Table("on paper: where one server is full", head, body, note)

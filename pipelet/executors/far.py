@@ -27,7 +27,7 @@ from pipelet.limits import Limits
 
 #: A task that so many workers were lost with has failed.
 STRIKES = 3
-#: What is done of a batch is told so often.
+#: What is done of a batch is told so often at first.
 TELL_SECONDS = 0.5
 #: In processes that others keep, a slot ends after so many seconds without work.
 IDLE_SECONDS = 60.0

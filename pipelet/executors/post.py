@@ -41,7 +41,7 @@ class Terms(NamedTuple):
     run: str  #: a name that no other run has
     limits: Limits
     path: tuple[str, ...]  #: ``sys.path`` of the workers
-    tell_seconds: float  #: what is done of a long batch is told so often
+    tell_seconds: float  #: what is done of a long batch is told at first so often
     idle_seconds: float  #: a slot that has nothing to do for so long is given up
 
 
@@ -152,10 +152,14 @@ class Post:
         future = self._starter.submit(_submit, executor, batch).result()
         results: list[TaskResult] = []
         running: int | None = None
-        while not wait([future], self._terms.tell_seconds).done:
+        begun = time.monotonic()
+        # Batches are long where there are many workers, and then the server can't hear each of them so often.
+        while not wait([future], max(self._terms.tell_seconds, (time.monotonic() - begun) / 2)).done:
             news = executor.partial(future)
             results += news
-            running = executor.running(future)
+            before, running = running, executor.running(future)
+            if not news and running == before:
+                continue
             tell(self._report(news, running=running))
         last = future.result()
         results += last.results

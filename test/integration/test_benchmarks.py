@@ -421,12 +421,14 @@ def test_the_sum_finds_the_prices_it_was_made_of(load: Any) -> None:
         assert getattr(found, name) == pytest.approx(getattr(price, name)), name
     full = saturation.saturated(price, 1.0)
     assert full.whole == pytest.approx(1.0)
-    # each part by hand: at so many workers a batch lasts a hundredth of a second for each of them
-    size = int(full.workers / 100)
+    # each part by hand: at so many workers a batch lasts a fiftieth of a second for each of them
+    size = int(full.workers / 50)
     assert full.tasks == pytest.approx(full.workers)
-    assert full.batches == pytest.approx(full.workers / size)
-    beats = 1 / (full.workers / 200 + 1) + 0.1
-    assert full.parts[2] == pytest.approx(full.workers * 4e-3 * beats / 2.1)
+    assert full.batches == pytest.approx(full.workers / size * (1 + saturation.reports(size, size) / 4))
+    batches = ((1, 0.4), (1, 60.0), (9, 1.2), (9, 9.0), (99, 9.0))
+    assert [saturation.reports(*batch) for batch in batches] == [0, 1, 2, 7, 7]
+    assert [saturation.beats(workers) for workers in (8, 100, 1000)] == pytest.approx([2.1, 0.6, 1 / 6 + 0.1])
+    assert full.parts[2] == pytest.approx(full.workers * 4e-3 * saturation.beats(full.workers) / 2.1)
     assert "us a task" in saturation.table(price, "here").note
     assert saturation.prices(few, few, waits[1][1], waits) is None
 

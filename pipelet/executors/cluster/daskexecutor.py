@@ -142,7 +142,7 @@ class DaskExecutor(FarExecutor):
 
 
 #: So many batches in a second leave the server time for its other work.
-BATCHES_PER_SECOND = 100.0
+BATCHES_PER_SECOND = 50.0
 
 
 def run_on_worker(terms_path: str, topic: str, number: int, packed: bytes | str) -> None:
