@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from reporting import Table, shown
 
 #: As in `pipelet.executors.cluster.daskexecutor` and `pipelet.segmentrun`: what a batch holds.
 BATCH_SECONDS, BATCHES_PER_SECOND, BATCH_TASKS = 0.5, 50.0, 2000
+#: As in `pipelet.executors.far`.
+TELL_SECONDS = 0.5
 #: A worker in a job asks so often in a second whether its server is there, beside Dask's heartbeats.
 CONTACTS = 0.1
 #: A report of a batch under way is two of the eight messages of a batch.
@@ -82,11 +85,8 @@ def _beside(one: Use, other: Use, rate: float) -> float:
 
 
 def reports(tasks: int, seconds: float) -> int:
-    """How often something is told of a batch before it has ended, each time after half as long again."""
-    number, at = 0, BATCH_SECONDS
-    while at < seconds and number < tasks:
-        number, at = number + 1, at + max(BATCH_SECONDS, at / 2)
-    return number
+    """How often something is told of a batch before it has ended: each half second, where something is new."""
+    return min(tasks, max(0, math.ceil(seconds / TELL_SECONDS) - 1))
 
 
 @dataclass(frozen=True)

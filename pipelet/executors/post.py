@@ -41,7 +41,7 @@ class Terms(NamedTuple):
     run: str  #: a name that no other run has
     limits: Limits
     path: tuple[str, ...]  #: ``sys.path`` of the workers
-    tell_seconds: float  #: what is done of a long batch is told at first so often
+    tell_seconds: float  #: what is done of a long batch is told so often
     idle_seconds: float  #: a slot that has nothing to do for so long is given up
 
 
@@ -152,9 +152,7 @@ class Post:
         future = self._starter.submit(_submit, executor, batch).result()
         results: list[TaskResult] = []
         running: int | None = None
-        begun = time.monotonic()
-        # Batches are long where there are many workers, and then the server can't hear each of them so often.
-        while not wait([future], max(self._terms.tell_seconds, (time.monotonic() - begun) / 2)).done:
+        while not wait([future], self._terms.tell_seconds).done:
             news = executor.partial(future)
             results += news
             before, running = running, executor.running(future)
