@@ -297,15 +297,6 @@ def agrees(pseudo: np.ndarray, estimator: Any, spectrum: np.ndarray) -> bool:
     return True
 
 
-def test_theory_that_is_merely_binned_is_found_out(sky: Sky, many: dict[str, np.ndarray]) -> None:
-    estimator = sky.estimators["weighted"]
-    multipole = np.arange(len(sky.spectrum))
-    theory = multipole * (multipole + 1) * sky.spectrum / (2 * np.pi)
-    binned = [theory[first:end].mean() for first, end in zip(estimator.edges, estimator.edges[1:], strict=False)]
-    with pytest.raises(AssertionError):
-        agree(many["weighted"] @ estimator.filters.T, np.array(binned))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_scatter_is_the_expected_one(example: Any, sky: Sky, many: dict[str, np.ndarray], name: str) -> None:
     estimator = sky.estimators[name]
@@ -316,35 +307,36 @@ def test_the_scatter_is_the_expected_one(example: Any, sky: Sky, many: dict[str,
 
 
 def expected_covariance(
-    example: Any, sky: Sky, name: str, spectrum: np.ndarray, loudness: float = 1.0
+    example: Any, sky: Sky, name: str, spectrum: np.ndarray, loudness: float = 1.0, estimator: Any = None
 ) -> np.ndarray:
     estimators = example.estimators
     weights = sky.weights if name == "weighted" else np.ones_like(sky.weights)
     kernels = estimators.covariance_kernels(weights, (loudness * sky.sigma) ** 2, sky.lmax)
     smoothed = estimators.smoothed_spectrum(sky.couplings[name], spectrum, sky.transfer)
-    covariance: np.ndarray = estimators.expected_covariance(sky.estimators[name], kernels, smoothed)
+    covariance: np.ndarray = estimators.expected_covariance(estimator or sky.estimators[name], kernels, smoothed)
     return covariance
 
 
 def test_weights_make_the_variance_smaller_where_noise_dominates(
     example: Any, sky: Sky, simulations: dict[str, dict[str, np.ndarray]]
 ) -> None:
+    # Weights correlate multipoles that are near to each other: in wide bins one sees what they gain in all.
+    edges = [2, 17, sky.lmax + 1]
     variances, expected = {}, {}
-    for name, estimator in sky.estimators.items():
+    for name in NAMES:
+        estimator = example.estimators.make_estimator(sky.couplings[name], sky.transfer, edges)
         variances[name] = (simulations["loud"][name] @ estimator.filters.T).var(axis=0, ddof=1)
-        expected[name] = np.diag(expected_covariance(example, sky, name, sky.spectrum, LOUDNESS))
-    ratio, expected_ratio = variances["weighted"] / variances["pure"], expected["weighted"] / expected["pure"]
-
-    pure = sky.estimators["pure"]
-    level = np.full(sky.lmax + 1, 4 * np.pi / len(sky.sigma) * np.mean((LOUDNESS * sky.sigma) ** 2))
-    dominated = pure.estimate(level) > 30 * pure.expectation(sky.spectrum)
-    assert dominated.sum() >= 5
-    assert (ratio[dominated] < 1).all()
-    assert ratio[dominated].mean() < 0.9
-    assert ratio[dominated].mean() == pytest.approx(expected_ratio[dominated].mean(), rel=0.08)
-    # and in the simulations of the pipeline, which are loud enough only at the end
-    usual = {name: (simulations["many"][name] @ sky.estimators[name].filters[-1]).var(ddof=1) for name in NAMES}
-    assert usual["weighted"] < usual["pure"]
+        covariance = expected_covariance(example, sky, name, sky.spectrum, LOUDNESS, estimator)
+        expected[name] = np.diag(covariance)
+        if name == "pure":
+            level = np.full(sky.lmax + 1, 4 * np.pi / len(sky.sigma) * np.mean((LOUDNESS * sky.sigma) ** 2))
+            assert (estimator.estimate(level) > 10 * estimator.expectation(sky.spectrum)).all()
+    ratio = variances["weighted"] / variances["pure"]
+    np.testing.assert_allclose(ratio, expected["weighted"] / expected["pure"], rtol=0.12)
+    assert (ratio < 0.93).all()
+    # in the simulations of the pipeline, the last bin is loud enough
+    last = {name: (simulations["many"][name] @ sky.estimators[name].filters[-1]).var(ddof=1) for name in NAMES}
+    assert last["weighted"] < last["pure"]
 
 
 def test_noise_has_the_expected_spectrum_and_scatter(
@@ -423,7 +415,7 @@ def test_bins_are_contiguous_and_reach_the_end(example: Any) -> None:
         edges = example.estimators.bin_edges(lmax)
         assert edges[0] == 2
         assert edges[-1] == lmax + 1
-        assert np.diff(edges).min() >= 4
+        assert np.diff(edges).min() >= 5
         assert np.diff(edges).max() < 60
 
 
