@@ -1,4 +1,4 @@
-"""Make the pictures of docs/cmb.rst with the example itself: `python docs/pictures/cmb.py`. It takes a few minutes."""
+"""Make the pictures of docs/cmb.rst with the example itself: `python docs/pictures/cmb.py`. It takes some minutes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 DOCS = Path(__file__).resolve().parents[1]
 EXAMPLE = DOCS.parent / "examples" / "cmb"
 TARGET = DOCS / "_static" / "cmb"
-SIMULATIONS = "50"
+SIMULATIONS = "200"
 WIDEST = 1000  # pixels
 
 
@@ -35,7 +35,7 @@ def shrink(picture: Path, target: Path) -> None:
     with Image.open(picture) as image:
         plain = image.convert("RGB")
     plain.thumbnail((WIDEST, 2 * WIDEST), Image.Resampling.LANCZOS)
-    plain.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
+    plain.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 if __name__ == "__main__":

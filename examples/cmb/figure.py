@@ -139,7 +139,8 @@ def draw_gain(axes, edges, results):
 
 def positions(edges, shift=0.0):
     """Give the middle of each bin, moved by a fraction of its width so that points do not cover each other."""
-    return (edges[:-1] + edges[1:] - 1) / 2 + shift * np.diff(edges)
+    # of a wide bin by less: far from the middle the input is not what the point is to be compared with
+    return (edges[:-1] + edges[1:] - 1) / 2 + shift * np.minimum(np.diff(edges), 0.09 * edges[-1])
 
 
 def set_multipoles(axes, edges):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 MANY = 2000
-LOUD = 1000
+LOUD = 600
 LOUDNESS = 10.0
-NOISES = 400
+NOISES = 300
 
 
 def gather(number: int, simulate: Callable[[int], list[Any]]) -> np.ndarray:

@@ -33,6 +33,9 @@ NSIDE = 16
 FIFTY = 50
 NAMES = ("pure", "weighted")
 
+# what the first tests of either kind wait for is more than a minute of work on a busy machine
+pytestmark = pytest.mark.timeout(900)
+
 
 def call(where: Path, *options: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -159,9 +162,7 @@ def test_a_change_of_the_figure_recomputes_the_figure_alone(runs: Runs, tmp_path
     ]
 
 
-@pytest.mark.parametrize(
-    "options", [("--nside", "17"), ("--nside", "big"), ("--mc", "0"), ("--mc", "2", "--design"), ("-d", "-p", "2")]
-)
+@pytest.mark.parametrize("options", [("--nside", "17"), ("--mc", "0"), ("--mc", "2", "--design"), ("-d", "-p", "2")])
 def test_wrong_use_is_told_without_a_run(tmp_path: Path, options: tuple[str, ...]) -> None:
     where = copy_example(tmp_path / "cmb")
     result = call(where, *options)
