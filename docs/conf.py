@@ -21,7 +21,7 @@ author = "The Pipelet developers"
 copyright = "The Pipelet developers"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
 root_doc = "index"
 exclude_patterns = ["_build"]
 nitpicky = False
