@@ -18,6 +18,7 @@ class Local(System):
     """Processes of this machine, which do not end with whoever started them. An id is ``pid:start``."""
 
     name = "local"
+    job_variables = ("PIPELET_LOCAL_JOB",)
 
     def job_class(self) -> Any:
         """`dask_jobqueue.local.LocalJob`."""
@@ -37,10 +38,15 @@ class Local(System):
             file.write(script)
         with open(log, "ab") as output:
             process = subprocess.Popen(
-                ["bash", path], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                ["bash", "-c", _BEGIN, path], stdin=subprocess.PIPE, stdout=output, stderr=output,
+                start_new_session=True,
             )
         _CHILDREN.append(process)
-        return f"{process.pid}:{process_start(process.pid)}", log
+        job = f"{process.pid}:{process_start(process.pid)}"
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as told:
+            told.write(f"{job}\n".encode())
+        return job, log
 
     def status(self, jobs: Sequence[str]) -> dict[str, State]:
         """Look at the processes."""
@@ -55,6 +61,8 @@ class Local(System):
                     os.killpg(int(job.partition(":")[0]), signal.SIGTERM)
 
 
+#: A job hears its id, which is known when it has begun.
+_BEGIN = 'read -r PIPELET_LOCAL_JOB; export PIPELET_LOCAL_JOB; exec bash "$0"'
 #: Those that were started from here: whoever has started a process is asked what became of it.
 _CHILDREN: list[subprocess.Popen[bytes]] = []
 
