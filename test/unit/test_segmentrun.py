@@ -27,13 +27,19 @@ def test_a_batch_lasts_as_long_as_it_should() -> None:
     assert waiting(4000, 1e-6).batch_size(1, 0.5) == BATCH_TASKS
 
 
-def test_few_tasks_are_shared_out_until_less_than_a_part_of_a_batch_is_left() -> None:
+def test_few_tasks_are_shared_out_until_less_than_a_part_of_a_batch_is_left_and_more_will_come() -> None:
     # a fair share of what takes longer
     assert waiting(24, 0.05).batch_size(2, 0.5) == 6
     # forty of these are no work: the first slot has them all, where a fair share would be ten, then eight, and so on
     assert waiting(40, 1e-4).batch_size(2, 0.5) >= 40
     # of long tasks none waits behind another
     assert waiting(3, 0.3).batch_size(2, 0.5) == 1
+
+
+def test_the_last_tasks_go_to_all_slots_since_one_may_take_longer_than_those_before() -> None:
+    run = waiting(40, 1e-4)
+    run.planned = cast(Any, object())
+    assert run.batch_size(2, 0.5) == 10
 
 
 def test_tasks_that_differ_much_go_one_by_one() -> None:
