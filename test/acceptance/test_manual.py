@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ from manual import Block, Differs, Player, blocks
 from support import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
+STATIC = DOCS / "_static"
+sys.path += [str(DOCS), str(REPOSITORY)]
+import multiplextable  # noqa: E402
+
+from docs.pictures import tree  # noqa: E402
+
 TUTORIAL = tuple(
     DOCS / "tutorial" / f"{name}.rst"
     for name in ("introduction", "writing-pipes", "running-pipes", "browsing", "examples")
@@ -65,6 +72,48 @@ def test_few_blocks_are_left_out_and_each_says_why() -> None:
 def test_no_code_hides_from_this_test() -> None:
     pages = {page for pages in SCENARIOS.values() for page in pages}
     assert [f"{page.name}: {found[0]}" for page in pages for found in HIDDEN.finditer(page.read_text())] == []
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_every_picture_is_on_a_page_and_every_page_has_its_pictures() -> None:
+    made = {f"pictures/{path.name}" for path in (STATIC / "pictures").iterdir()}
+    made |= {f"pages/{path.name}" for path in (STATIC / "pages").iterdir()}
+    text = "".join(page.read_text() for page in DOCS.rglob("*.rst"))
+    shown = set(re.findall(r"^ *\.\. (?:image|figure|literalinclude):: (?:\.\./)?_static/(\S+)$", text, re.MULTILINE))
+    assert made == shown
+    assert [path.name for path in (STATIC / "pictures").iterdir() if path.stat().st_size > 200_000] == []
+
+
+def test_the_tree_that_the_tutorial_shows_is_the_one_that_a_run_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    assert tree.text(tmp_path) == (STATIC / "pictures" / "tree.txt").read_text()
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_of_a_directive_is_what_the_engine_gives() -> None:
+    example = multiplextable.read(["a = [1, 2, 2]", "b", "#multiplex cross_prod"])
+    worked = multiplextable.work(example, silent_tasks=2)
+    assert worked.head == ["get_input()", 'get_input("a")', 'get_input("b")', "parent tasks"]
+    assert worked.rows == [["1", "1", "None", "a 1; b 1, 2"], ["2", "2", "None", "a 2, 3; b 1, 2"]]
+    zipped = multiplextable.work(multiplextable.read(["a = [1, 2]", "b = [1]", "#multiplex zip"]))
+    assert zipped.rows == []
+    assert "a has 2, b has 1" in zipped.error
+    with pytest.raises(ValueError, match="neither"):
+        multiplextable.read(["a: 1"])
+
+
+def test_there_is_a_table_for_each_combination() -> None:
+    shown = re.findall(r"^   (#multiplex .*)$", (DOCS / "howto" / "multiplex.rst").read_text(), re.MULTILINE)
+    for kind in ("cross_prod", "union", "zip"):
+        for clause in ("", " where ", " group_by "):
+            assert any(line.startswith(f"#multiplex {kind}{clause}") for line in shown), f"{kind}{clause}"
+    assert any(" where " in line and " group_by " in line for line in shown)
 
 
 # --- the test can fail -----------------------------------------------------------------------------------------------
