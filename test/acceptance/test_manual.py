@@ -43,6 +43,7 @@ def all_blocks() -> list[Block]:
     return [block for pages in SCENARIOS.values() for page in pages for block in blocks(page)]
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_what_the_pages_show_is_what_comes(scenario: str, tmp_path: Path) -> None:
     home, commands = tmp_path / "home", tmp_path / "commands"
