@@ -32,6 +32,7 @@ nitpicky = False
 default_role = "py:obj"
 highlight_language = "none"
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"Pipelet {release}"
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6e99", "color-brand-content": "#0b6e99"},

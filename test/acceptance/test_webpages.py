@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import webpages
+from docutils.core import publish_parts
 from spellchecker import SpellChecker
 from support import REPOSITORY
 from webpages import WebPage
@@ -105,6 +106,14 @@ def misspelt(pages: dict[Path, WebPage]) -> list[str]:
 
 def test_every_word_is_in_the_dictionary_or_in_our_list(pages: dict[Path, WebPage]) -> None:
     assert len({word for page in pages.values() for word in page.words()}) > 1500
+    assert misspelt(pages) == []
+
+
+def test_every_word_of_the_readme_is_known(tmp_path: Path) -> None:
+    text = publish_parts((REPOSITORY / "README.rst").read_text(), writer="html5")["html_body"]
+    (tmp_path / "README.html").write_text(f"<article>{text}</article>")
+    pages = webpages.read_all(tmp_path)
+    assert sum(len(page.words()) for page in pages.values()) > 200
     assert misspelt(pages) == []
 
 

@@ -17,7 +17,7 @@ _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "me
 #: Elements whose text is no prose.
 _NO_PROSE = {"code", "pre", "script", "style", "svg", "kbd", "button", "title"}
 #: And classes: signatures, names of arguments and the marks beside headings.
-_NO_PROSE_CLASSES = {"sig", "headerlink", "highlight", "toctree-wrapper", "property"}
+_NO_PROSE_CLASSES = {"sig", "headerlink", "highlight", "literal", "toctree-wrapper", "property"}
 _WORD = re.compile(r"(?<![\w./@-])[A-Za-z]+(?:['\u2019][a-z]+)?(?![\w@/]|\.\w)")
 
 
