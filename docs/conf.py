@@ -13,6 +13,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from pipelet._version import __version__
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from multiplextable import MultiplexTable
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
@@ -21,16 +24,26 @@ author = "The Pipelet developers"
 copyright = "The Pipelet developers"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_copybutton"]
 root_doc = "index"
 exclude_patterns = ["_build"]
 nitpicky = False
 # names in single backticks become links where there is something of that name
 default_role = "py:obj"
 highlight_language = "none"
-html_theme = "alabaster"
-html_theme_options = {"description": "A pipeline engine for scientists", "fixed_sidebar": True, "page_width": "1100px"}
+html_theme = "furo"
+pygments_dark_style = "github-dark"
+html_title = f"Pipelet {release}"
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b6e99", "color-brand-content": "#0b6e99"},
+    "dark_css_variables": {"color-brand-primary": "#6cc0e5", "color-brand-content": "#6cc0e5"},
+}
 html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+# What is copied is what one types: no prompt, no answer.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 html_show_sourcelink = False
 napoleon_google_docstring = False
 napoleon_use_ivar = False
@@ -101,7 +114,8 @@ def without_aliases(app: Sphinx, what: str, name: str, obj: object, options: obj
 
 
 def setup(app: Sphinx) -> None:
-    """Add the directive, and look at each docstring."""
+    """Add the directives, and look at each docstring."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("job-script", JobScript)
+    app.add_directive("multiplex-table", MultiplexTable)
     app.connect("autodoc-process-docstring", without_aliases)

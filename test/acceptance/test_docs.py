@@ -9,9 +9,8 @@ import inspect
 import json
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ from pipelet.codebase import ENVIRONMENT_WORDS
 from pipelet.core.plan import Reason
 from pipelet.core.text import value_text
 from pipelet.environment import Environment, EnvironmentBase
+from pipelet.executors.cluster.serverfile import Timings
+from pipelet.pipeline import Pipeline
 from pipelet.statusdb.rows import TaskRow
 from pipelet.statusdb.writer import _HANDLERS as JOURNAL_EVENTS
 
@@ -54,18 +55,6 @@ def section(text: str, title: str, underline: str = "-") -> str:
 
 
 # --- the build -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The documentation as web pages."""
-    target = tmp_path_factory.mktemp("html")
-    words = ["-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(target / "doctrees"), "-b", "html"]
-    built = subprocess.run(
-        [sys.executable, *words, str(DOCS), str(target)], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
-    return target
 
 
 def test_the_documentation_builds_without_a_warning(html: Path) -> None:
@@ -187,6 +176,40 @@ def test_every_event_of_a_journal_is_documented() -> None:
     assert set(re.findall(r'^``\["(\w+)",', text, re.M)) == set(JOURNAL_EVENTS)
     order = ", ".join([*(name for name in TaskRow._fields if name != "instance"), "parameters"])
     assert order in " ".join(text.split())
+
+
+def cells(text: str, columns: int) -> list[list[str]]:
+    """The rows of a list-table without its heading, each with its first columns."""
+    rows = re.split(r"^   \* - ", text, flags=re.M)[2:]
+    return [[cell.strip() for cell in re.split(r"^     - ", row, flags=re.M)][:columns] for row in rows]
+
+
+def test_every_argument_of_a_pipeline_is_on_the_page_of_configuration_with_its_default() -> None:
+    shown = {
+        str(item.default): f"``{item.default!r}``" for item in inspect.signature(Pipeline).parameters.values()
+    } | {str(inspect.Parameter.empty): "must be given", str(Environment): "``Environment``"}
+    arguments = [
+        [f"``{name}``", shown[str(item.default)]] for name, item in inspect.signature(Pipeline).parameters.items()
+    ]
+    assert cells(section(page("configuration"), "Arguments of Pipeline"), 2) == arguments
+
+
+def test_every_environment_variable_is_on_the_page_of_configuration() -> None:
+    reading = re.compile(r'environ(?:\.get|\.pop)?[(\[]\s*"(\w+)"|"((?:PIPELET|XDG|MPL)_?[A-Z_]+)"')
+    found = {
+        first or second
+        for path in (REPOSITORY / "pipelet").rglob("*.py")
+        for first, second in reading.findall(path.read_text())
+        # what a web server calls its environment is another thing
+        if not path.is_relative_to(REPOSITORY / "pipelet" / "web") or second
+    }
+    assert {"NO_COLOR", "PIPELET_CONFIG_DIR", "TQDM_DISABLE"} <= found
+    assert missing(sorted(found), section(page("configuration"), "Environment variables")) == []
+
+
+def test_every_timing_of_a_batch_server_is_on_the_page_of_configuration() -> None:
+    table = section(page("configuration"), "Times").partition("These are fixed")[0]
+    assert cells(table, 2) == [[f"``{name}``", f"{value:g}"] for name, value in asdict(Timings()).items()]
 
 
 def test_every_module_has_its_floor_on_the_page_on_the_design() -> None:
