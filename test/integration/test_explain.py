@@ -55,7 +55,7 @@ def test_when_there_is_nothing_to_run_it_is_one_line(project):
     assert everything(two) == before
     assert said.up_to_date
     assert str(said) == "nothing to run: all 4 tasks are on disk"
-    assert "<pre>nothing to run" in said._repr_html_()
+    assert ">nothing to run" in said._repr_html_()
     assert all(item.up_to_date for item in said.values())
 
 
