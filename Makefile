@@ -18,13 +18,14 @@ CORE_COVERAGE_FLOOR := 95
 METADATA := pyproject.toml setup.py pipelet/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs pytest bench bench-peers bench-web torture programs clean
+.PHONY: help demo test lint docs notebooks pytest bench bench-peers bench-web torture programs clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the example in examples/fft"
 	@echo "make test    install what the tests need, then run everything"
 	@echo "make lint    style, types and floors only"
 	@echo "make docs    the documentation as web pages"
+	@echo "make notebooks  run the notebooks of the documentation anew, and store what comes out; NOTEBOOKS=first-steps chooses"
 	@echo "make pytest  the tests alone; PYTEST_OPTIONS='test/unit -k dot' chooses some"
 	@echo "make bench   what the engine costs, beside a floor and other engines; SIZES='1000 10000 50000' chooses sizes"
 	@echo "make bench-peers  the other engines at all sizes as well, which takes about half an hour"
@@ -55,6 +56,10 @@ docs: $(VENV)/.test
 	@echo "==> Documentation: sphinx, warnings are errors"
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "    docs/_build/html/index.html"
+
+notebooks: $(VENV)/.test
+	@echo "==> Running the notebooks in docs/notebooks"
+	@$(BIN)/python docs/notebooks/execute.py $(NOTEBOOKS)
 
 pytest: $(VENV)/.test
 	@echo "==> Tests: pytest with $(JOBS) processes"

@@ -21,7 +21,10 @@ author = "The Pipelet developers"
 copyright = "The Pipelet developers"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+# Notebooks are shown with the outputs that they were stored with: see docs/notebooks/execute.py.
+nb_execution_mode = "off"
+source_suffix = {".rst": "restructuredtext", ".ipynb": "myst-nb"}
 root_doc = "index"
 exclude_patterns = ["_build"]
 nitpicky = False
