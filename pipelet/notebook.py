@@ -97,8 +97,8 @@ def write_segment(name: str, text: str, code_dir: str, pipelines: Mapping[str, P
     """
     path = os.path.realpath(os.path.join(code_dir, f"{name}.py"))
     shown = short_path(os.path.abspath(os.path.join(code_dir, f"{name}.py")))
-    data = _encoded(text if text.endswith("\n") else f"{text}\n", shown)
     try:
+        data = _encoded(text if text.endswith("\n") else f"{text}\n", shown)
         new = _print_of(SourceFile(f"{name}.py", shown, data))
     except (CodeError, DirectiveError) as error:
         kept = "the file stays as it was" if os.path.exists(path) else "nothing was written"

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from pipelet.core.dottext import columns
 
+_CELL = "text-align:left;padding:0.15em 0.6em"
+_IN_ONE_PIECE = 30
 #: So many rows are shown at most.
 ROWS = 50
 
@@ -85,8 +87,8 @@ def _cells(tag: str, row: Iterable[object]) -> str:
     drawn = []
     for cell in row:
         text = html.escape(str(cell))
-        # Long paths may go on in the next line; other cells are short and are read in one piece.
-        style = "text-align:left" if "/" in text else "text-align:left;white-space:nowrap"
+        # Long cells may go on in the next line, paths behind a slash; short ones are read in one piece.
+        style = f"{_CELL};white-space:nowrap" if len(text) <= _IN_ONE_PIECE else _CELL
         drawn.append(f"<{tag} style='{style}'>{text.replace('/', '/<wbr/>')}</{tag}>")
     return "".join(drawn)
 

@@ -19,8 +19,11 @@ from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-#: Notebook -> what is copied beside it; paths from the root of the repository.
-NOTEBOOKS: dict[str, tuple[str, ...]] = {"first-steps": ("docs/notebooks/sunspots/yearly.csv",)}
+#: Notebook -> the files that belong to it, as patterns from the root of the repository.
+NOTEBOOKS: dict[str, tuple[str, ...]] = {
+    "first-steps": ("docs/notebooks/sunspots/*.csv",),
+    "cmb-results": ("examples/cmb/*.py",),
+}
 #: How long a cell may take.
 _SECONDS = 600
 
@@ -45,16 +48,18 @@ def executed(name: str, directory: Path) -> Any:
     CellExecutionError
         A cell raised.
     """
-    for source in NOTEBOOKS[name]:
-        target = directory / Path(ROOT, source).relative_to(HERE if source.startswith("docs/") else ROOT)
+    here = directory / HERE.relative_to(ROOT)
+    here.mkdir(parents=True)
+    for source in (path for pattern in NOTEBOOKS[name] for path in ROOT.glob(pattern)):
+        target = directory / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / source, target)
+        shutil.copy(source, target)
     book = nbformat.read(HERE / f"{name}.ipynb", as_version=4)
     for cell in book.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    where = {"metadata": {"path": str(directory)}}
+    where = {"metadata": {"path": str(here)}}
     client = NotebookClient(book, timeout=_SECONDS, record_timing=False, kernel_name="python3", resources=where)
     client.create_kernel_manager()
     client.execute(env={**os.environ, "PYTHONPATH": path})

@@ -70,8 +70,14 @@ class Notebook:
         """Run a new cell; give its outputs."""
         cell = nbformat.v4.new_code_cell(code)
         self._book.cells.append(cell)
+        #: Whether the cell went wrong, so that "run all" would stop there.
+        self.failed = False
+        self._client.on_cell_error = self._note_failure
         self._client.execute_cell(cell, len(self._book.cells) - 1)
         return list(cell.outputs)
+
+    def _note_failure(self, **about: Any) -> None:
+        self.failed = True
 
     def good(self, code: str) -> list[Any]:
         """Run a cell that must not fail."""
@@ -383,6 +389,54 @@ def test_the_kernel_is_free_while_processes_work(notebook: Notebook) -> None:
     (project.root / "open").touch()
     assert notebook.value("w.run().done") == 1
     assert notebook.value("t.finished") is True
+
+
+# --- segments in cells
+
+
+def test_segments_are_written_in_cells(notebook: Notebook) -> None:
+    def said(code: str) -> str:
+        return "".join(output.text for output in notebook.good(code) if output.output_type == "stream").strip()
+
+    assert said("%load_ext pipelet") == ""
+    assert said("%%segment a --dir code\nset_output([1, 2])") == "code/a.py: new file"
+    notebook.good("P = Pipeline('a -> b', 'code', './prefix')")
+    assert said("%%segment b\nset_output([10 * get_input()])") == "code/b.py: new file"
+    notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
+    changed = "code/b.py: changed, the next run computes a new version of b"
+    assert said("%%segment b\nset_output([20 * get_input()])") == changed
+    notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
+    assert notebook.value("[P.outputs('b'), summary.done, summary.reused]") == [[20, 40], 2, 1]
+    # a refused cell stops what comes after it, and the file is that of before
+    file = notebook.project.root / "code" / "b.py"
+    before = file.read_text()
+    (shown,) = notebook.cell("%%segment b\nset_output(")
+    assert shown.name == "stderr"
+    assert shown.text.splitlines()[:3] == [
+        "UsageError: code/b.py, line 1, column 11: '(' was never closed", "    set_output(", "              ^",
+    ]
+    assert notebook.failed
+    assert file.read_text() == before
+
+
+def test_segments_are_written_in_a_terminal(project: Project) -> None:
+    words = ["--no-banner", "--simple-prompt", "--no-confirm-exit", "--HistoryManager.enabled=False"]
+    child = pexpect.spawn(
+        sys.executable, ["-m", "IPython", *words], cwd=str(project.root), timeout=PATIENCE, encoding="utf-8",
+        env={**ENVIRONMENT, "TERM": "dumb", "IPYTHONDIR": str(project.root / "ipython")}, echo=False,
+    )
+    for line, answer in (
+        ("%load_ext pipelet", r"In \[2\]: "),
+        ("get_ipython().run_cell_magic('segment', 'melt', 'x = 1\\n')", "melt.py: new file"),
+        ("get_ipython().run_cell_magic('segment', 'melt', '# x\\nx = 1\\n')", "melt.py: changed in comments"),
+        ("get_ipython().run_cell_magic('segment', 'melt', 'x = = 1\\n')", r"x = = 1\r\n +\^\r\nthe file stays"),
+    ):
+        child.sendline(line)
+        child.expect(answer)
+    child.sendline("exit")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (project.root / "melt.py").read_text() == "# x\nx = 1\n"
 
 
 # --- bars
