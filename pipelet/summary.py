@@ -9,6 +9,7 @@ from html import escape
 from typing import NamedTuple
 
 from pipelet.failurekinds import EXCEPTION, FRAME, is_users
+from pipelet.tables import html_table
 
 #: How many failures are told one by one; a run of 100,000 tasks may have as many.
 SHOWN_FAILURES = 20
@@ -359,10 +360,10 @@ def counts_html(
     """Draw the counts of each segment as an HTML table; only on request with columns that are empty."""
     behind = frozenset(waiting)
     columns = [each for each in COLUMNS if everything or any(numbers.get(each[0]) for numbers in counts.values())]
-    head = "".join(f"<th>{title}</th>" for title in ("segment", *(title for _, title in columns), ""))
-    lines = []
+    head = ("segment", *(title for _, title in columns), *([""] if behind else []))
+    rows = []
     for segment, numbers in counts.items():
-        cells = "".join(f"<td>{numbers.get(name) or '-'}</td>" for name, _ in columns)
-        note = "waiting" if segment in behind else ""
-        lines.append(f"<tr><th>{escape(segment)}</th>{cells}<td>{note}</td></tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        cells = [numbers.get(name) or "-" for name, _ in columns]
+        note = ["waiting" if segment in behind else ""] if behind else []
+        rows.append((segment, *cells, *note))
+    return html_table(head, rows, len(rows))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
-_HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+_HERE = __file__[: __file__.rindex("/") + 1]
 
 
 def without_engine(trace: TracebackType | None) -> TracebackType | None:
