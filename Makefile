@@ -18,7 +18,7 @@ CORE_COVERAGE_FLOOR := 95
 METADATA := pyproject.toml setup.py pipelet/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs notebooks pytest bench bench-peers bench-web torture programs clean
+.PHONY: help demo test lint docs notebooks pytest bench bench-peers bench-web bench-batch torture programs clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the example in examples/fft"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench   what the engine costs, beside a floor and other engines; SIZES='1000 10000 50000' chooses sizes"
 	@echo "make bench-peers  the other engines at all sizes as well, which takes about half an hour"
 	@echo "make bench-web  how quickly the web pages open with up to 1,000,000 tasks; SIZES='1000 100000' chooses"
+	@echo "make bench-batch  what tasks cost through Dask and Slurm, beside local workers; BATCH_OPTIONS='--skip slurm' chooses"
 	@echo "make torture  pipelines that are killed, suspended and starved; ROUNDS=100, MINUTES=10, SEED=4711 choose"
 	@echo "make clean   remove all that was built, also $(VENV); results of pipelines stay"
 	@echo "make PYTHON=/path/to/python3 WORD takes another Python; it counts when $(VENV) is made"
@@ -84,6 +85,9 @@ bench-peers: $(VENV)/.bench
 bench-web: $(VENV)/.engine
 	@$(BIN)/python benchmarks/web.py $(SIZES)
 
+bench-batch: $(VENV)/.batch
+	@$(BIN)/python benchmarks/batch.py $(SIZES) $(BATCH_OPTIONS)
+
 torture: $(VENV)/.test
 	@echo "==> Torture: pipelines with all that can go wrong, compared with what undisturbed ones give"
 	@$(BIN)/python test/torture $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MINUTES),--minutes $(MINUTES)) \
@@ -115,4 +119,9 @@ $(VENV)/.test: $(METADATA) | $(BIN)/python
 $(VENV)/.bench: $(METADATA) | $(BIN)/python
 	@echo "==> Installing Pipelet and the engines that are measured beside it into $(VENV)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	@touch $@ $(VENV)/.engine
+
+$(VENV)/.batch: $(METADATA) | $(BIN)/python
+	@echo "==> Installing Pipelet and what the batch mode needs into $(VENV)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[batch]'
 	@touch $@ $(VENV)/.engine

@@ -46,6 +46,7 @@ class Reading:
     cpu: float = 0.0  #: seconds of all its processes: the greater of the two ways to count
     cpu_reaped: float = 0.0  #: as the system accounts for it when processes end
     cpu_seen: float = 0.0  #: as seen in /proc while they lived
+    cpu_main: float = 0.0  #: of the main process alone, as it was seen last
     memory: int = 0  #: bytes, most at one time of all processes together, shared pages counted once
     memory_main: int = 0  #: bytes, most of the main process: the command, or the one that was asked for
     processes: int = 0  #: how many were seen
@@ -85,7 +86,7 @@ def measure(
     limit
         After so many seconds it is stopped, with all that it started.
     main
-        A part of the command line by which the process is known whose memory counts as that of the main process.
+        A part of the command line by which the main process is known, whose memory and CPU are told apart.
     directory
         Where it runs.
     environment
@@ -136,6 +137,7 @@ class _Watch:
         self.main = main
         self.reading = Reading()
         self._ticks: dict[tuple[int, int], int] = {}
+        self._ticks_main: dict[tuple[int, int], int] = {}
         self._is_main: dict[tuple[int, int], bool] = {}
 
     def look(self, child: int) -> list[int]:
@@ -146,6 +148,7 @@ class _Watch:
             self._ticks[pid, start] = ticks
             memory += _proportional(pid)
             if self._counts(pid, start, child):
+                self._ticks_main[pid, start] = ticks
                 self.reading.memory_main = max(self.reading.memory_main, _status(pid, b"VmHWM:"))
         self.reading.memory = max(self.reading.memory, memory)
         self.reading.looks += 1
@@ -165,6 +168,7 @@ class _Watch:
         reading.cpu_reaped = reaped
         reading.cpu_seen = sum(self._ticks.values()) / _TICK
         reading.cpu = max(reaped, reading.cpu_seen)
+        reading.cpu_main = sum(self._ticks_main.values()) / _TICK
         reading.processes = len(self._ticks)
 
 
@@ -286,7 +290,7 @@ def main() -> int:
     """Measure the command of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=float, help="stop it after so many seconds")
-    parser.add_argument("--main", help="part of the command line of the process whose memory is told apart")
+    parser.add_argument("--main", help="part of the command line of the process that is told apart")
     parser.add_argument("report", help="where the reading is written, as JSON")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()

@@ -46,6 +46,7 @@ python_maximum_signature_line_length = 80
 ROOT = Path(__file__).resolve().parents[1]
 #: What is typed, and how it is run from this checkout.
 COMMANDS = {
+    "pipeletd": ["-m", "pipelet.cli.pipeletd"],
     "pipeutils": ["-m", "pipelet.cli.pipeutils"],
     "pipeweb": ["-m", "pipelet.cli.pipeweb"],
     "main.py": [str(ROOT / "pipelet" / "static" / "main.py")],

@@ -149,9 +149,10 @@ class BackgroundRun:
         elif kind == "message":
             printer(self._log_level, self._bars)(*content)
         elif kind == "fleet":
-            self._tracker.fleet = content
-            if self._log_level:
-                (self._bars or open_bars()).write(content)
+            text, self._tracker.workers = content
+            if text != self._tracker.fleet and self._log_level:
+                (self._bars or open_bars()).write(text)
+            self._tracker.fleet = text
         elif kind == "workers":
             self._workers = content
         elif kind == "summary":

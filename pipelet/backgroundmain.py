@@ -105,7 +105,7 @@ def main() -> None:
         lambda items: tell("progress", list(items)),
         stopped.is_set,
         lambda processes: tell("workers", processes),
-        lambda text: tell("fleet", text),
+        lambda text, workers: tell("fleet", (text, list(workers))),
     )
     try:
         tell("summary", execute(snapshot, make_executor, hooks, have_prefix))

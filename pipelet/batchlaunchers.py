@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
+import re
+import reprlib
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelet.background import BackgroundRun
@@ -17,6 +21,17 @@ from pipelet.progress import Tracker
 if TYPE_CHECKING:
     from pipelet.executors.cluster.joining import AddedJobs
     from pipelet.executors.cluster.options import JobOptions
+
+#: How others call what is meant.
+_OTHER_WORDS = {
+    "account": "project", "cpu_time": "walltime", "cpus": "cores", "job_dir": "script_dir", "mem": "memory",
+    "multicores": "cores", "name": "job_name", "ncpus": "cores", "ntasks_per_worker": "tasks_per_worker",
+    "partition": "queue", "processes": "cores", "time": "walltime", "vmem": "memory",
+}
+#: Arguments of `launch_batch` that are no options of its jobs.
+_ARGUMENTS = ("address", "log_level", "server", "system", "timings")
+#: What `launch_pbs` and its like call an option of a job.
+_CPU_TIME = {"walltime": "cpu_time"}
 
 
 def check_number(launcher: str, number: object, least: int = 1) -> None:
@@ -78,19 +93,7 @@ def launch_batch(
     PrefixLocked
         Another run holds the prefix; it may be the server that is wanted.
     """
-    need_packages()
-    check_number("launch_batch", N, 0 if server else 1)
-    jobs = _job_options(P, system, options) if N or options or system is not None else None
-    if not server:
-        from pipelet.executors.cluster.joining import add_jobs
-
-        assert jobs is not None
-        tracker = Tracker()
-        tracker.finish()
-        return add_jobs(P.prefix, N, jobs), tracker
-    tracker = Tracker()
-    plan = BatchPlan(_address(address), N, jobs, timings or Timings())
-    return BackgroundRun(P.snapshot(), plan, tracker, log_level), tracker
+    return _launch("launch_batch", P, N, system, address, server, log_level, options, {}, timings)
 
 
 def launch_pbs(
@@ -131,7 +134,7 @@ def launch_pbs(
     """
     system = options.pop("system", None) or _which("pbs", ("pbs", "torque"))
     options = {"walltime": cpu_time, "job_name": job_name, "job_header": job_header, **options}
-    return launch_batch(P, N, system, address, server, log_level, **options)
+    return _launch("launch_pbs", P, N, system, address, server, log_level, options, _CPU_TIME)
 
 
 def launch_slurm(
@@ -147,7 +150,7 @@ def launch_slurm(
 ) -> tuple[BackgroundRun | AddedJobs, Tracker]:
     """Run the tasks in jobs of Slurm. Arguments, results and errors are those of `launch_pbs`."""
     options = {"walltime": cpu_time, "job_name": job_name, "job_header": job_header, **options}
-    return launch_batch(P, N, "slurm", address, server, log_level, **options)
+    return _launch("launch_slurm", P, N, "slurm", address, server, log_level, options, _CPU_TIME)
 
 
 def launch_sge(
@@ -163,7 +166,7 @@ def launch_sge(
 ) -> tuple[BackgroundRun | AddedJobs, Tracker]:
     """Run the tasks in jobs of Grid Engine. Arguments, results and errors are those of `launch_pbs`."""
     options = {"walltime": cpu_time, "job_name": job_name, "job_header": job_header, **options}
-    return launch_batch(P, N, "sge", address, server, log_level, **options)
+    return _launch("launch_sge", P, N, "sge", address, server, log_level, options, _CPU_TIME)
 
 
 def launch_ccage_worker_2(
@@ -218,13 +221,16 @@ def launch_ccage_worker_2(
     LauncherError
         As `launch_batch`.
     """
+    if vmem is not None and not re.fullmatch(r"\d+(\.\d+)?[kKmMgG]?", str(vmem)):
+        raise LauncherError(f"launch_ccage_worker_2: vmem={vmem!r}: give a size as Grid Engine takes it, such as '4G'")
+    words = {**_CPU_TIME, "cores": "multicores", "tasks_per_worker": "ntasks_per_worker", "script_dir": "job_dir"}
     options = {
         "project": project, "job_name": job_name, "queue": queue, "walltime": cpu_time,
         "resource_spec": None if vmem is None else f"h_vmem={vmem}",
         "scratch": scratch, "cores": multicores, "tasks_per_worker": ntasks_per_worker, "script_dir": job_dir,
         "log_dir": log_dir, **options,
     }
-    return launch_batch(P, N, "sge", address, False, log_level, **options)
+    return _launch("launch_ccage_worker_2", P, N, "sge", address, False, log_level, options, words)
 
 
 def job_script(P: Pipeline, system: str | None = None, **options: Any) -> str:
@@ -251,19 +257,73 @@ def job_script(P: Pipeline, system: str | None = None, **options: Any) -> str:
 
     need_packages()
     import_dask_jobqueue()
-    jobs = _job_options(P, system, options)
+    jobs = _job_options("job_script", P, system, options, {})
     return Submitter(Tree(P.prefix).engine_dir, "").script(jobs, f"{jobs.job_name}-0")
 
 
-def _job_options(P: Pipeline, system: str | None, options: dict[str, Any]) -> JobOptions:
+def _launch(
+    launcher: str,
+    P: Pipeline,
+    N: int,
+    system: str | None,
+    address: tuple[str, int] | None,
+    server: bool,
+    log_level: int,
+    options: dict[str, Any],
+    words: Mapping[str, str],
+    timings: Timings | None = None,
+) -> tuple[BackgroundRun | AddedJobs, Tracker]:
+    """As `launch_batch`, for a launcher with some words of its own."""
+    need_packages()
+    if not isinstance(P, Pipeline):
+        raise LauncherError(f"{launcher}: {reprlib.repr(P)} is no Pipeline; give that first, and then N")
+    check_number(launcher, N, 0 if server else 1)
+    timings = options.pop("timings", timings)
+    if timings is not None and not isinstance(timings, Timings):
+        raise LauncherError(f"{launcher}: timings={timings!r}: give Timings(lease=..., silence=...)")
+    jobs = _job_options(launcher, P, system, options, words) if N or options or system is not None else None
+    where = _address(launcher, address)
+    tracker = Tracker()
+    if not server:
+        from pipelet.executors.cluster.joining import add_jobs
+
+        assert jobs is not None
+        tracker.finish()
+        return add_jobs(P.prefix, N, jobs), tracker
+    return BackgroundRun(P.snapshot(), BatchPlan(where, N, jobs, timings or Timings()), tracker, log_level), tracker
+
+
+def _job_options(
+    launcher: str, P: Pipeline, system: str | None, options: dict[str, Any], words: Mapping[str, str]
+) -> JobOptions:
+    """The options of jobs.
+
+    Parameters
+    ----------
+    launcher, P, system, options
+        What was called, and with what.
+    words
+        What the launcher calls an option, where that is something else.
+    """
     from pipelet.executors.cluster.options import JobOptions
 
-    known = set(JobOptions.__dataclass_fields__) - {"system"}
+    known = sorted(set(JobOptions.__dataclass_fields__) - {"system"})
     for name in options:
         if name not in known:
-            raise LauncherError(f"launch_batch has no option {name!r}; there are {', '.join(sorted(known))}")
+            others = {*_ARGUMENTS, *words.values()} - {name}
+            near = difflib.get_close_matches(name, [*known, *others], 1)
+            meant = _OTHER_WORDS.get(name) or (near[0] if near else "")
+            hint = f": did you mean {meant!r}? There are" if meant else "; there are"
+            raise LauncherError(f"{launcher} has no option {name!r}{hint} {', '.join(known)}")
     name = options.get("job_name") or os.path.basename(os.path.normpath(P.code_dir)) or "pipelet"
-    return JobOptions(system=system or _which(None, None), **{**options, "job_name": name})
+    try:
+        return JobOptions(system=system or _which(None, None), **{**options, "job_name": name})
+    except LauncherError as error:
+        text = str(error)
+        for option, word in words.items():
+            if text.startswith(f"{option}="):
+                text = f"{word}{text[len(option):]}"
+        raise LauncherError(f"{launcher}: {text}") from None
 
 
 def _which(default: str | None, among: tuple[str, ...] | None) -> str:
@@ -279,14 +339,15 @@ def _which(default: str | None, among: tuple[str, ...] | None) -> str:
     return default if among is not None and found not in among and default is not None else found
 
 
-def _address(address: tuple[str, int] | None) -> tuple[str, int]:
+def _address(launcher: str, address: tuple[str, int] | None) -> tuple[str, int]:
     if address is None:
         return socket.gethostname(), 0
+    wrong = LauncherError(f"{launcher}: address={address!r}: give (host, port), such as ('login1', 50000)")
     try:
         host, port = address
         number = int(port)
     except (TypeError, ValueError):
-        raise LauncherError(f"address={address!r}: give (host, port), such as ('login1', 50000)") from None
+        raise wrong from None
     if not isinstance(host, str) or not host or not 0 <= number < 1 << 16:
-        raise LauncherError(f"address={address!r}: give (host, port), such as ('login1', 50000)")
+        raise wrong
     return host, number

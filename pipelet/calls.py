@@ -174,7 +174,8 @@ class CallMaker:
                 for param in saved.get(item.id, ())
             )
             directory = data_dir if whole else os.path.join(data_dir, name)
-            yield item.id, TaskRef(item.id, name, directory, whole, bool(item.silent), parameters)
+            made = item.place is not None
+            yield item.id, TaskRef(item.id, name, directory, whole, bool(item.silent), parameters, made)
 
     def _siblings(self) -> Mapping[str, frozenset[str]]:
         """For instances where one task has ``data/`` itself and others lie beside its files: their names."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipelet import drawing
+from pipelet._version import __version__
 from pipelet.classprint import EnvironmentFacts, environment_source, users_classes
 from pipelet.codebase import environment_fingerprint, read_code, segment_keys, survey_code
 from pipelet.core.fingerprint import value_digest
@@ -127,9 +128,15 @@ class Pipeline:
         return f"Pipeline({graph!r}, code_dir={self.code_dir!r}, prefix={self.prefix!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "env": _class_blob(self.env)}
+        return {**self.__dict__, "env": _class_blob(self.env), "version": __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        version = state.pop("version", "of another version")
+        if version != __version__:
+            raise PipelineError(
+                f"this pipeline was pickled by Pipelet {version}, and this is {__version__}: pickle it again"
+            )
         blob = state["env"]
         self.__dict__.update(state, env=Environment if blob is None else pickle.loads(blob))
 

@@ -15,7 +15,7 @@ from pipelet.summary import Failure, Summary, counts_html, counts_text, duration
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["Bars", "Echo", "Failure", "SegmentProgress", "Summary", "Tracker", "printer"]
+__all__ = ["Bars", "Echo", "Failure", "SegmentProgress", "Summary", "Tracker", "WorkerProgress", "printer"]
 
 #: Takes the level of a message and the message.
 Echo = Callable[[int, str], None]
@@ -45,6 +45,25 @@ class SegmentProgress(NamedTuple):
         return self.total is not None and not self.growing and self.ended >= self.total
 
 
+class WorkerProgress(NamedTuple):
+    """What one of the workers does that come and go."""
+
+    job: str | None  #: the batch system's id of its job
+    host: str
+    slots: int  #: how many tasks run in it at once
+    ended: int  #: how many of its tasks have ended
+    running: tuple[int, ...] = ()  #: ids of the tasks that it runs, as far as it has told
+
+    def __str__(self) -> str:
+        who = f"job {self.job} on {self.host}" if self.job else f"a worker on {self.host}"
+        now = f", runs {', '.join(map(str, self.running))}" if self.running else ""
+        return f"{who}: {self.ended} tasks ended{now}"
+
+
+#: So many workers have a line of their own.
+_MOST_WORKERS = 20
+
+
 class Tracker:
     """The state of a run, for whoever wants to look: launchers return it as ``t``.
 
@@ -54,6 +73,8 @@ class Tracker:
     def __init__(self) -> None:
         #: A line on the workers, where they come and go.
         self.fleet = ""
+        #: Those workers, with the tasks that each of them runs.
+        self.workers: Sequence[WorkerProgress] = ()
         self._lock = threading.Lock()
         self._items: dict[str, SegmentProgress] = {}
         self._end = threading.Event()
@@ -105,9 +126,15 @@ class Tracker:
         return {item.segment: _numbers(item) for item in self.snapshot()}
 
     def text(self) -> str:
-        """Return a small table, one line for each segment."""
-        counts = self.counts()
-        return f"{self._headline()}\n{counts_text(counts, _waiting(counts))}" if counts else self._headline()
+        """Return a small table, one line for each segment, and for each worker where they come and go."""
+        counts, workers = self.counts(), self.workers
+        lines = [self._headline()]
+        if counts:
+            lines.append(counts_text(counts, _waiting(counts)))
+        lines += map(str, workers[:_MOST_WORKERS])
+        if len(workers) > _MOST_WORKERS:
+            lines.append(f"and {len(workers) - _MOST_WORKERS} more workers")
+        return "\n".join(lines)
 
     def _headline(self) -> str:
         items = self.snapshot()

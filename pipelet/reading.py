@@ -99,6 +99,8 @@ def _task(
         log=tree.existing_log(row.path, item.id),
         params={name: pickle.loads(blob) for name, blob in params.items()},
         mark=Mark(item.aside).name.lower() if item.aside else None,
+        host=item.host,
+        job=item.job,
     )
 
 

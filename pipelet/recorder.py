@@ -152,12 +152,14 @@ class Recorder:
         """Keep what came of some tasks until the next `flush`."""
         kept, modules = self._results.setdefault(segment, []), self._modules.setdefault(segment, {})
         for (task, digest, current, text, blobs, parents, _), result in results:
-            _, status, begun, ended, host, pid, place, output, digests, texts, error, asked, saved, _, facts = result
+            (
+                _, status, begun, ended, host, pid, place, output, digests, texts, error, asked, saved, _, facts, job,
+            ) = result
             # Without a `TaskRow` in between: there are very many, and they wait in memory.
             kept.append(
                 (
                     "task", task, digest, int(status), current, place, text, blobs, output, digests, texts, parents,
-                    asked, begun, ended, host, pid, error, 0, _listed(saved) if saved else (),
+                    asked, begun, ended, host, pid, error, 0, job, _listed(saved) if saved else (),
                 )
             )
             if self._statuses:

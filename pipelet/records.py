@@ -49,6 +49,8 @@ class Task:
         Ids of the tasks that gave its input.
     segment, text, log, params
         Its segment; the input as in the directory's name; its log file, if it wrote one; saved parameters by name.
+    host, job
+        Where it ran; the batch system's id of the job, if it ran in one.
     mark
         ``aside``: it failed and is set aside; ``again``: it is done, and the next run runs it again; else ``None``.
     """
@@ -67,6 +69,8 @@ class Task:
     log: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     mark: str | None = None
+    host: str | None = None
+    job: str | None = None
 
     @property
     def seconds(self) -> float | None:

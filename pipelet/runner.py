@@ -17,7 +17,7 @@ from pipelet.executors.plan import Site
 from pipelet.notebookbars import open_bars
 from pipelet.planner import Snapshot
 from pipelet.planrecorder import PlanRecorder
-from pipelet.progress import Echo, SegmentProgress, Tracker, printer
+from pipelet.progress import Echo, SegmentProgress, Tracker, WorkerProgress, printer
 from pipelet.rebuild import catch_up, has_instances, rebuild
 from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler, Stopped
@@ -41,7 +41,7 @@ class Hooks(NamedTuple):
     report: Report
     stop: Callable[[], bool]
     workers: Callable[[list[tuple[int, float | None]]], None] = lambda processes: None
-    fleet: Callable[[str], None] = lambda text: None
+    fleet: Callable[[str, Sequence[WorkerProgress]], None] = lambda text, workers: None
 
 
 def execute(

@@ -64,6 +64,7 @@ INDEX_TASK_INSTANCE = "CREATE INDEX task_instance ON task (instance)"
 INDEX_TASK_TROUBLED = "CREATE INDEX task_troubled ON task (instance) WHERE status = 1 OR status = 3"
 # The last two columns are there to be counted without a look at the tasks.
 INDEX_TASK_MARKED = "CREATE INDEX task_marked ON task (instance, aside, current) WHERE aside > 0"
+ADD_TASK_JOB = "ALTER TABLE task ADD COLUMN job TEXT"
 CREATE_TASK_SET = "CREATE TABLE task_set (digest TEXT PRIMARY KEY, ids TEXT NOT NULL) WITHOUT ROWID"
 CREATE_PARAM = """
 CREATE TABLE param (
@@ -119,6 +120,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration("What the next run may skip.", (CREATE_SETTLED,)),
     Migration("Which tasks somebody has marked.", (INDEX_TASK_MARKED,)),
+    Migration("Which job of a batch system ran a task.", (ADD_TASK_JOB,)),
 )
 
 _PIPELET_1_TABLES = frozenset({"segments", "tasks"})

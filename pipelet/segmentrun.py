@@ -16,6 +16,8 @@ from pipelet.taskqueue import TaskQueue
 
 #: What part of a batch's seconds goes to a worker where tasks differ so much that one would hold up the others.
 _CAREFUL = 0.05
+#: What part of them is in a batch also where little is left to share out: less work is not worth a batch.
+_LEAST = 0.2
 #: More tasks than this never go to a worker at once.
 BATCH_TASKS = 2000
 #: Weight of the newest batch in the mean time of a task.
@@ -95,7 +97,7 @@ class SegmentRun:
         fair = -(-len(self.queue) // (2 * slots))
         if self.longest >= seconds:
             seconds *= _CAREFUL
-        return max(1, min(int(seconds / self.seconds), BATCH_TASKS, fair))
+        return max(1, min(int(seconds / self.seconds), BATCH_TASKS, max(fair, int(_LEAST * seconds / self.seconds))))
 
     def measure(self, seconds: Sequence[float]) -> None:
         """Take note of how long some tasks took."""

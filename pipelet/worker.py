@@ -127,7 +127,7 @@ class Bench:
         # What the class itself would do, without taking its arguments apart by name.
         result = tuple.__new__(TaskResult, (
             call.id, status, begun, time.time(), _HOST, self._process, place, *packed, text, asked, parameters,
-            tuple(logger.records), self._new_modules(compiled),
+            tuple(logger.records), self._new_modules(compiled), None,
         ))
         if environment is not None and not (self._interactive and error is not None):
             # Its variables refer to it, so without this they would stay until the garbage collector comes by.

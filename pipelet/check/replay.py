@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from pipelet.errors import JournalError, StorageError
-from pipelet.statusdb import ParamRow, TaskRow
+from pipelet.statusdb import ParamRow, TaskRow, whole_task_event
 from pipelet.storage import Journal
 
 #: What is told apart of a task. The last four stand for large values, by their hashes.
@@ -26,8 +26,7 @@ def _picked(*names: str) -> Callable[[Sequence[Any]], Any]:
 _plain = _picked("status", "current", "place", "parents", "asked", "aside")
 _input = _picked("digest", "text", "input")
 _output = _picked("output", "digests", "texts")
-_circumstances = _picked("begun", "ended", "host", "pid", "error")
-_EVENT_LENGTH = 1 + len(TaskRow._fields)
+_circumstances = _picked("begun", "ended", "host", "pid", "error", "job")
 
 
 def state_of(row: Sequence[Any], params: Iterable[Sequence[Any]]) -> State:
@@ -86,9 +85,11 @@ class Replay:
         """Take over one event; ``False`` if it is none that is known."""
         kind = event[0]
         if kind == "task":
-            if len(event) != _EVENT_LENGTH:
+            try:
+                whole = whole_task_event(event)
+            except ValueError:
                 return False
-            self.tasks[event[1]] = state_of(event, event[-1] or ())
+            self.tasks[event[1]] = state_of(whole, event[-1] or ())
         elif kind in _COLUMNS:
             state = self.tasks.get(event[1])
             if state is not None:

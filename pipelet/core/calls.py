@@ -27,6 +27,7 @@ class TaskRef(NamedTuple):
     whole: bool  #: its place is ``data/`` itself
     silent: bool  #: it set no particular output
     parameters: tuple[Parameter, ...] = ()
+    made: bool = False  #: it has made its directory, so that must be there
 
 
 #: For each ancestor segment the tasks in the line of one task, nearest first.
@@ -72,6 +73,8 @@ class SegmentContext:
     #: The environment's class by value (cloudpickle), or ``None`` for Pipelet's own.
     environment: bytes | None = None
     imports: tuple[str, ...] = ()
+    #: How many seconds the file system may take to show what was done on another host; 0 where all is on one.
+    lateness: float = 0.0
 
 
 class LogRecord(NamedTuple):
@@ -101,6 +104,8 @@ class TaskResult(NamedTuple):
     messages: tuple[LogRecord, ...] = ()
     #: Facts on the modules that were imported, as plain dicts; only with the first tasks of a segment in a process.
     modules: tuple[Mapping[str, str | None], ...] = ()
+    #: The batch system's id of the job in which it ran.
+    job: str | None = None
 
 
 #: Seconds after which a worker hands back what it has not begun, where batches are short.

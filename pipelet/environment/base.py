@@ -15,7 +15,7 @@ from pipelet.core.parents import task_set_name
 from pipelet.core.plan import Asked
 from pipelet.environment.values import Binder, NotSet, loads, loads_all, public_methods
 from pipelet.errors import InputNameError, SeveralTasksError, TaskError
-from pipelet.storage import glob_products, make_task_directory
+from pipelet.storage import await_directory, glob_products, make_task_directory
 
 Namespace = dict[str, Any]
 
@@ -190,6 +190,7 @@ class EnvironmentBase:
                 f"get_data_fn({basename!r}, {seg!r}): this task descends from {len(tasks)} tasks of {seg!r}; "
                 f"use glob_parent({basename!r}, {seg!r}) to get the files of all of them"
             )
+        self._await(tasks[0])
         return os.path.join(tasks[0].directory, basename)
 
     def glob_parent(self, regexp: str, segs: str | Sequence[str] | None = None) -> list[str]:
@@ -304,8 +305,14 @@ class EnvironmentBase:
         return self._context.siblings.get(directory, ())
 
     def _glob(self, task: TaskRef, pattern: str, below_data: bool) -> list[str]:
+        self._await(task)
         siblings = self._siblings(task.directory) if task.whole else ()
         return glob_products(task.directory, pattern, siblings, task.name if below_data else None)
+
+    def _await(self, task: TaskRef) -> None:
+        """See to it that what another task has done, perhaps on another host, is seen here."""
+        if self._context.lateness and task.made:
+            await_directory(task.directory, self._context.lateness)
 
     def _line(self, seg: str) -> tuple[TaskRef, ...]:
         """The tasks of an ancestor from which this one descends; noted as looked at."""

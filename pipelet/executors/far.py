@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -49,6 +50,7 @@ class _Flying:
         self.known: set[int] = set()
         self.running: int | None = None
         self.worker = ""
+        self.job: str | None = None
 
     def note(self, report: Report) -> None:
         """Take over what is new in a report."""
@@ -57,7 +59,8 @@ class _Flying:
                 self.known.add(result.id)
                 self.unread.append(result)
         self.running = report.running
-        self.worker = report.job or self.worker
+        self.worker = report.worker or self.worker
+        self.job = report.job or self.job
 
     def left(self) -> list[TaskCall]:
         """What has no result yet."""
@@ -103,6 +106,8 @@ class FarExecutor(abc.ABC):
         self._flying: dict[int, _Flying] = {}
         self._numbers: dict[Future[BatchResult], int] = {}
         self._strikes: dict[int, list[str]] = {}
+        #: How many tasks have ended in each worker, by what it calls itself.
+        self._ended: Counter[str] = Counter()
         #: Whether batches are short: then each slot has one more waiting.
         self._short = False
         self._more = False
@@ -129,7 +134,12 @@ class FarExecutor(abc.ABC):
         with self._lock:
             flying = self._flying.get(number)
             if flying is not None:
-                flying.note(report)
+                self._note(flying, report)
+
+    def _note(self, flying: _Flying, report: Report) -> None:
+        before = len(flying.known)
+        flying.note(report)
+        self._ended[flying.worker] += len(flying.known) - before
 
     def _landed(self, number: int, report: Report) -> None:
         """A batch has ended."""
@@ -138,7 +148,7 @@ class FarExecutor(abc.ABC):
             if flying is None:
                 return
             cut = report.running
-            flying.note(report)
+            self._note(flying, report)
             seconds = sum(result.ended - result.begun for result in flying.unread)
             self._short = seconds < 2 * self._pace
             self._troubles = self._troubles + 1 if report.trouble else 0
@@ -207,6 +217,15 @@ class FarExecutor(abc.ABC):
             news, flying.unread = flying.unread, []
             return news
 
+    def activity(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """By what workers call themselves: how many tasks have ended there, and those that they run."""
+        with self._lock:
+            running: dict[str, list[int]] = {}
+            for flying in self._flying.values():
+                if flying.running is not None:
+                    running.setdefault(flying.worker, []).append(flying.running)
+            return {name: (self._ended[name], tuple(running.get(name, ()))) for name in {*self._ended, *running}}
+
     def expect(self, more: bool) -> None:
         """Note whether there is work for more slots."""
         self._more = more
@@ -257,7 +276,9 @@ class FarExecutor(abc.ABC):
         place = call.place if os.path.isdir(call.directory) else None
         now = time.time()
         error = words(WorkerDied, text)
-        result = TaskResult(call.id, Status.FAILED, now, now, socket.gethostname(), 0, place=place, error=error)
+        result = TaskResult(
+            call.id, Status.FAILED, now, now, socket.gethostname(), 0, place=place, error=error, job=flying.job
+        )
         flying.known.add(call.id)
         flying.unread.append(result)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipelet.limits import Limits
+from pipelet.progress import WorkerProgress
 
 if TYPE_CHECKING:
     from pipelet.executors.base import Executor
@@ -19,7 +20,8 @@ class Site(NamedTuple):
     scratch_dir: str  #: only this run's, perhaps on this host alone; it goes when the run ends
     limits: Limits
     log: Callable[[int, str], None]  #: takes a message for the log of the prefix, with its level
-    fleet: Callable[[str], None] = lambda text: None  #: takes a line on the workers, for people who watch the run
+    #: Takes a line on the workers, for people who watch the run, and what each of them does.
+    fleet: Callable[[str, Sequence[WorkerProgress]], None] = lambda text, workers: None
 
 
 class ExecutorPlan(Protocol):

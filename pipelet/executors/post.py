@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipelet.core.calls import Batch, BatchResult, SegmentContext, TaskResult
 from pipelet.errors import LauncherError
+from pipelet.executors.cluster.systems import current_job_id
 from pipelet.executors.process import ProcessExecutor
 from pipelet.executors.wire import framed, read_late, unframed, unpack_batch
 from pipelet.limits import Limits
@@ -51,7 +52,8 @@ class Report(NamedTuple):
     left: tuple[int, ...] = ()  #: tasks that were not begun
     running: int | None = None  #: the task that runs now, or that ran when the worker had to end
     trouble: str = ""  #: why this process can't run tasks
-    job: str = ""  #: which worker it was, for people
+    worker: str = ""  #: which one it was, for people
+    job: str | None = None  #: the batch system's id of the job that it is in
 
 
 class Shift:
@@ -61,9 +63,13 @@ class Shift:
     ----------
     name
         The process, for people.
+    job
+        The batch system's id of the job that the process is in, if it is in one.
     """
 
-    name = ""
+    def __init__(self, name: str = "", job: str | None = None) -> None:
+        self.name = name
+        self.job = job
 
     def admit(self, batch: Batch) -> int:
         """How many tasks of a batch may begin."""
@@ -108,6 +114,12 @@ class Post:
         """How many batches are under way."""
         return len(self._busy)
 
+    def _report(self, results: Iterable[TaskResult], left: Sequence[int] = (), **more: Any) -> Report:
+        """What goes back, with where it was done."""
+        shift = self._shift
+        frames = packed_results(result._replace(job=shift.job) for result in results)
+        return Report(frames, tuple(left), worker=shift.name, job=shift.job, **more)
+
     def run(self, packed: bytes | str, tell: Callable[[Report], None]) -> Report:
         """Run a batch.
 
@@ -123,15 +135,14 @@ class Post:
         number = 0 if self._closed.is_set() else self._shift.admit(batch)
         refused = tuple(call.id for call in batch.calls[number:])
         if not number:
-            return Report(b"", refused, job=self._shift.name)
+            return self._report((), refused)
         batch = batch._replace(context=self._local(batch.context), calls=batch.calls[:number])
         executor = self._take()
         try:
             report = self._run(executor, batch, tell)
         except LauncherError as error:
             self._shift.give_up(str(error))
-            left = tuple(call.id for call in batch.calls)
-            report = Report(b"", left, trouble=str(error)[:_TROUBLE_LENGTH], job=self._shift.name)
+            report = self._report((), [call.id for call in batch.calls], trouble=str(error)[:_TROUBLE_LENGTH])
         finally:
             self._give_back(executor)
         self._shift.ended(len(batch.calls) - len(report.left))
@@ -145,14 +156,14 @@ class Post:
             news = executor.partial(future)
             results += news
             running = executor.running(future)
-            tell(Report(packed_results(news), running=running, job=self._shift.name))
+            tell(self._report(news, running=running))
         last = future.result()
         results += last.results
         cut = running if self._closed.is_set() and running in last.left else None
         if self._closed.is_set() and cut is None and last.left:
             # It was too short to be told of; the first that did not end is the one that ran.
             cut = last.left[0]
-        return Report(packed_results(results), last.left, cut, job=self._shift.name)
+        return self._report(results, last.left, running=cut)
 
     def close(self) -> None:
         """End the workers, also those that run a task; what they have done is still returned by `run`."""
@@ -204,7 +215,9 @@ class Post:
                 while len(self._contexts) >= _CONTEXTS:
                     del self._contexts[next(iter(self._contexts))]
                 scratch = os.path.join(self._scratch_dir, "tmp")
-                known = self._contexts[context.name] = dataclasses.replace(context, scratch_dir=scratch)
+                known = self._contexts[context.name] = dataclasses.replace(
+                    context, scratch_dir=scratch, lateness=LATE_SECONDS
+                )
             return known
 
 
@@ -232,7 +245,7 @@ class Posts:
     """
 
     def __init__(self) -> None:
-        self.shift = Shift()
+        self.shift = Shift(job=current_job_id())
         self.scratch: str | None = None
         self._lock = threading.Lock()
         self._posts: dict[str, Post] = {}

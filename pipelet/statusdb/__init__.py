@@ -22,6 +22,7 @@ from pipelet.statusdb.rows import (
     pack_ids,
     read_id_list,
     unpack_ids,
+    whole_task_event,
 )
 from pipelet.statusdb.writer import Event, JournalMode, Writer
 
@@ -44,4 +45,5 @@ __all__ = [
     "pack_ids",
     "read_id_list",
     "unpack_ids",
+    "whole_task_event",
 ]

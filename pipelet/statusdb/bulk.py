@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelet.core.model import Status
 from pipelet.statusdb import statements as sql
-from pipelet.statusdb.rows import QueuedTask
+from pipelet.statusdb.rows import QueuedTask, id_list
 
 #: ``UPDATE ... FROM`` came with this version of SQLite.
 _CAN_UPDATE_FROM = sqlite3.sqlite_version_info >= (3, 33)
@@ -47,26 +47,31 @@ def update_results(connection: sqlite3.Connection, events: Sequence[Sequence[Any
     """Write what came of tasks into their rows, from the events of a journal that say all of them."""
     plain: list[Sequence[Any]] = []
     others: list[_Values] = []
+    jobs: dict[str, list[int]] = {}
     for event in events:
         (
-            _, task, _, status, _, place, _, _, output, digests, texts, _, asked, begun, ended, host, pid, error, _, _,
+            _, task, _, status, _, place, _, _, output, digests, texts, _, asked, begun, ended, host, pid, error, _,
+            job, _,
         ) = event
         small = output is None or len(output) < _SMALL
         if small and status == _DONE and place is None and asked is None and error is None:
             plain.append(event)
+            if job is not None:
+                jobs.setdefault(job, []).append(task)
         else:
-            others.append([status, place, output, digests, texts, asked, begun, ended, host, pid, error, task])
+            others.append([status, place, output, digests, texts, asked, begun, ended, host, pid, error, job, task])
     whole = len(plain) - len(plain) % sql.MANY if _CAN_UPDATE_FROM else 0
     if whole:
         connection.executemany(sql.UPDATE_MANY_PLAIN, _plain_values(plain[:whole], sql.MANY))
     connection.executemany(sql.UPDATE_PLAIN, _plain_values(plain[whole:], 1))
     connection.executemany(sql.UPDATE_RESULT, others)
+    connection.executemany(sql.UPDATE_JOB, [(job, id_list(tasks)) for job, tasks in jobs.items()])
 
 
 def _plain_values(events: Sequence[Sequence[Any]], number: int) -> Iterator[_Values]:
     values: _Values = []
     for count, event in enumerate(events, 1):
-        _, task, _, _, _, _, _, _, output, digests, texts, _, _, begun, ended, host, pid, _, _, _ = event
+        _, task, _, _, _, _, _, _, output, digests, texts, _, _, begun, ended, host, pid, _, _, _, _ = event
         values += (
             None if output is None else bytearray(output),
             None if digests is None else bytearray(digests),

@@ -9,7 +9,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipelet.errors import DamagedDatabaseError
 
@@ -36,6 +36,27 @@ class TaskRow(NamedTuple):
     pid: int | None
     error: str | None
     aside: int  #: what somebody has asked for: a `pipelet.core.model.Mark`
+    job: str | None = None  #: the batch system's id of the job in which it ran
+
+
+#: Of a "task" event of a journal: the kind, the fields, the parameters. Journals from before jobs were on record have
+#: one field less.
+_EVENT_LENGTH = len(TaskRow._fields) + 1
+
+
+def whole_task_event(event: Sequence[Any]) -> Sequence[Any]:
+    """Give a "task" event of a journal with all the fields that there are today.
+
+    Raises
+    ------
+    ValueError
+        It has more of them, or others.
+    """
+    if len(event) == _EVENT_LENGTH - 1:
+        return [*event[:-1], None, event[-1]]
+    if len(event) != _EVENT_LENGTH:
+        raise ValueError(f"{len(event)} fields")
+    return event
 
 
 class QueuedTask(NamedTuple):

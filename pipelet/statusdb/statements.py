@@ -114,12 +114,12 @@ INSERT_QUEUED = _INSERT_QUEUED + _QUEUED_ROW
 MANY = 50
 INSERT_MANY_QUEUED = _INSERT_QUEUED + ", ".join([_QUEUED_ROW] * MANY)
 RESULT_FIELDS = (
-    "status", "place", "output", "digests", "texts", "asked", "begun", "ended", "host", "pid", "error",
+    "status", "place", "output", "digests", "texts", "asked", "begun", "ended", "host", "pid", "error", "job",
 )
 UPDATE_RESULT = f"UPDATE task SET {', '.join(f'{name} = ?' for name in RESULT_FIELDS)} WHERE id = ?"
 #: Most tasks make no directory, ask for nothing and meet no error.
 PLAIN_FIELDS = ("output", "digests", "texts", "begun", "ended", "host", "pid", "id")
-_PLAIN = f"status = {Status.DONE.value}, place = NULL, asked = NULL, error = NULL"
+_PLAIN = f"status = {Status.DONE.value}, place = NULL, asked = NULL, error = NULL, job = NULL"
 _PLAIN_ROW = f"({', '.join('?' * len(PLAIN_FIELDS))})"
 UPDATE_PLAIN = f"""
 UPDATE task SET {_PLAIN}, {", ".join(f"{name} = ?" for name in PLAIN_FIELDS[:-1])} WHERE id = ?"""
@@ -127,6 +127,8 @@ UPDATE_MANY_PLAIN = f"""
 WITH result ({", ".join(PLAIN_FIELDS)}) AS (VALUES {", ".join([_PLAIN_ROW] * MANY)})
 UPDATE task SET {_PLAIN}, {", ".join(f"{name} = result.{name}" for name in PLAIN_FIELDS[:-1])}
 FROM result WHERE task.id = result.id"""
+#: Many tasks have run in the same job.
+UPDATE_JOB = "UPDATE task SET job = ? WHERE id IN (SELECT value FROM json_each(?))"
 UPDATE_PARENTS_RANGE = "UPDATE task SET parents = ? WHERE id BETWEEN ? AND ? AND instance = ?"
 UPDATE_PARENTS_LISTED = """
 UPDATE task SET parents = ? WHERE id IN (SELECT value FROM json_each(?)) AND instance = ?"""

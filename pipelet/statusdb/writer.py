@@ -20,14 +20,12 @@ from pipelet.statusdb import statements as sql
 from pipelet.statusdb.bulk import insert_queued, update_results
 from pipelet.statusdb.opening import BUSY_TIMEOUT, absolute, open_for_writing, translated
 from pipelet.statusdb.reader import Reader
-from pipelet.statusdb.rows import QueuedTask, TaskRow, id_list
+from pipelet.statusdb.rows import QueuedTask, TaskRow, id_list, whole_task_event
 
 JournalMode = Literal["auto", "wal", "delete", "keep"]
 #: A list that begins with its kind; `Writer.apply` lists the kinds.
 Event = Sequence[Any]
 
-#: Length of a whole "task" event: the kind, the fields, the parameters.
-_TASK_EVENT_LENGTH = 1 + len(sql.TASK_EVENT_FIELDS) + 1
 _AT_ONCE = 5000
 #: How long a change of the journal mode is tried while others have the file open, in seconds.
 _PATIENCE = 1.0
@@ -351,9 +349,7 @@ class Writer(Reader):
         rows = []
         params = []
         for task, event in latest.items():
-            if len(event) != _TASK_EVENT_LENGTH:
-                raise ValueError(f"{len(event)} fields")
-            rows.append((*event[1:-1], instance))
+            rows.append((*whole_task_event(event)[1:-1], instance))
             if event[-1]:
                 params += [(task, *param) for param in event[-1]]
         known = self._put(rows)

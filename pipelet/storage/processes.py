@@ -67,6 +67,12 @@ def clock() -> float:
         return time.time()
 
 
+def process_age() -> float:
+    """Give for how many seconds this process has been there, also as another program before ``exec``; 0 if unknown."""
+    start = process_start(os.getpid())
+    return 0.0 if start is None else max(0.0, clock() - start)
+
+
 def processes() -> list[Process]:
     """Give all the live processes that this one can see."""
     if not os.path.exists("/proc/self/stat"):

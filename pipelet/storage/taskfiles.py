@@ -5,11 +5,14 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from pipelet.errors import StorageError
 from pipelet.storage.files import is_directory, remove, scan, storage_errors
 
+_LATE_PAUSE = 0.05
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -32,6 +35,32 @@ def make_task_directory(directory: str, siblings: Collection[str] = ()) -> None:
         os.mkdir(directory)
     except OSError:
         _make_or_empty(directory, siblings)
+
+
+def await_directory(directory: str, seconds: float) -> None:
+    """See to it that a directory that was made on another host is seen here, with what is in it.
+
+    To open a directory makes NFS ask its server anew for what is there, so that nothing is taken to be missing since
+    this host did not find it some seconds ago.
+
+    Parameters
+    ----------
+    directory
+        Absolute path.
+    seconds
+        How long the file system may take to show it. One that is not there even then is nobody's error here.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            os.scandir(directory).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                return
+        with suppress(OSError):
+            os.scandir(os.path.dirname(directory)).close()
+        time.sleep(_LATE_PAUSE)
 
 
 def _make_or_empty(directory: str, siblings: Collection[str]) -> None:

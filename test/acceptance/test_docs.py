@@ -21,7 +21,7 @@ from support import REPOSITORY, Project
 
 import pipelet
 from pipelet import errors, schema
-from pipelet.cli import pipeutils, pipeweb
+from pipelet.cli import pipeletd, pipeutils, pipeweb
 from pipelet.codebase import ENVIRONMENT_WORDS
 from pipelet.core.plan import Reason
 from pipelet.core.text import value_text
@@ -74,7 +74,7 @@ def test_the_documentation_builds_without_a_warning(html: Path) -> None:
 
 def test_the_help_of_each_command_is_on_its_page_as_it_is(html: Path) -> None:
     text = (html / "reference" / "commands.html").read_text()
-    for typed in ["main.py", "pipeutils", "pipeweb", *(f"pipeweb {verb}" for verb in verbs(pipeweb.parser()))]:
+    for typed in ["main.py", "pipeletd", "pipeutils", "pipeweb", *(f"pipeweb {verb}" for verb in verbs(pipeweb.parser()))]:
         assert f"$ {typed} --help\nusage: {typed} [-h]" in text
 
 
@@ -105,6 +105,7 @@ def test_every_option_of_every_command_is_explained() -> None:
     assert len(options_of_main()) >= 13
     for title, found in (
         ("main.py", options_of_main()),
+        ("pipeletd", list(options(pipeletd.parser()))),
         ("pipeutils", list(options(pipeutils.parser()))),
         ("pipeweb", [*options(pipeweb.parser()), *verbs(pipeweb.parser())]),
     ):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from browsing import PAGES, PHONE, USERS, serving, visiting
 from playwright.sync_api import expect
 
 from pipelet.accounts import add_user
 from pipelet.statusdb import Writer
+from pipelet.storage import Tree, job_log_dir, write_job_note
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -53,6 +56,30 @@ def test_a_pipeline_that_has_never_run(chromium, tmp_path):
             assert visitor.sideways() == []
         page = visitor.go("/p/other/")
         expect(page.get_by_text("You are logged in, but not for this page")).to_be_visible()
+
+
+def test_jobs_and_what_one_of_them_printed(chromium, tmp_path):
+    tree = Tree(str(tmp_path / "data"))
+    tree.create()
+    with Writer.open(tree.default_sqlfile):
+        pass
+    add_user(tree.default_sqlfile, "ada", *USERS["ada"])
+    for number in range(3):
+        name = f"spectra-0000000{number}"
+        log = os.path.join(job_log_dir(tree.engine_dir), f"{name}.out")
+        write_job_note(tree.engine_dir, name, str(81276 + number), "slurm", "login1.cluster", 1.75e9 + number, log)
+        with open(log, "w") as file:
+            file.write("joined the server at tls://192.0.2.17:50000\n" * 30)
+    with serving(tmp_path, {"new": tree.default_sqlfile}) as address, visiting(chromium, address) as visitor:
+        page = visitor.log_in().go("/p/new/log")
+        for step in ("Jobs", "81277"):
+            page.get_by_role("link", name=step, exact=True).click()
+            for size in (page.viewport_size, PHONE):
+                page.set_viewport_size(size)
+                assert visitor.violations() == []
+                assert visitor.sideways() == []
+        expect(page.get_by_role("heading", name="Job 81277")).to_be_visible()
+        expect(page.get_by_text("joined the server").first).to_be_visible()
 
 
 def test_all_tabs_are_seen_on_a_telephone(ada):

@@ -135,7 +135,7 @@ def test_a_task_longer_than_any_job_fails_with_the_reason(sge: BatchSystem, proj
     """Jobs reach their walltime in the middle of the task; its neighbours are done all the same."""
     noting(project, "600 if get_input() == 3 else 0.1")  # type: ignore[arg-type]
     pipeline = project.pipeline("a", {"a": range(8)})
-    with running(pipeline, 1, "sge", walltime="00:00:08") as run:
+    with running(pipeline, 1, "sge", walltime="00:00:12") as run:
         summary = run.end()
     assert (summary.done, summary.failed) == (7, 1)
     error = summary.failures[0].traceback
@@ -265,9 +265,9 @@ def test_a_worker_with_nothing_to_do_ends(slurm: BatchSystem, project: Project) 
 
 
 def test_no_task_begins_that_does_not_fit_before_the_walltime(sge: BatchSystem, project: Project) -> None:
-    notes = noting(project, 3)
+    notes = noting(project, 4)
     pipeline = project.pipeline("a", {"a": range(6)})
-    with running(pipeline, 1, "sge", walltime="00:00:14") as run:
+    with running(pipeline, 1, "sge", walltime="00:00:24") as run:
         summary = run.end()
     assert (summary.done, summary.failed) == (6, 0)
     assert len(begun(notes)) == 6, "no task was cut"
@@ -294,3 +294,27 @@ def test_the_batch_system_is_asked_seldom_and_for_all_jobs_at_once(slurm: BatchS
     assert asked["sbatch"] == 4
     assert asked["squeue"] <= 1
     assert set(asked) <= {"sbatch", "squeue", "scancel"}
+
+
+def test_a_file_system_that_shows_files_late(project: Project) -> None:
+    """Tasks wait for the directories of their parents, and see all that is in them."""
+    project.write(
+        a="for part in 'xyz':\n    open(get_data_fn(part), 'w').write(part * get_input())\nset_output(get_input())",
+        b="""\
+        set_output(sum(len(open(get_data_fn(part, 'a')).read()) for part in 'xyz'))
+        open(get_data_fn("seen"), "w").close()
+        """,
+        c="""\
+        #multiplex cross_prod group_by 'all'
+        set_output((len(glob_parent("seen")), len(glob_seg("a", "*"))))
+        """,
+    )
+    late = Path(__file__).parent / "late"
+    pipeline = project.pipeline("a -> b -> c", {"a": range(1, 7)})
+    path = os.pathsep.join([str(late), ENVIRONMENT["PYTHONPATH"]])
+    environment = {"PYTHONPATH": path, "LATE_ROOT": str(project.prefix), "LATE_SECONDS": "2"}
+    with running(pipeline, 2, "local", environment=environment) as run:
+        summary = run.end()
+    assert [failure.traceback for failure in summary.failures] == []
+    assert sorted(pipeline.outputs("b")) == [3 * number for number in range(1, 7)]
+    assert pipeline.outputs("c") == [(6, 18)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from support import ENVIRONMENT, Project, until
 
 from pipelet.errors import LauncherError, PrefixLocked
 from pipelet.launchers import job_script, launch_batch, launch_pbs, launch_sge, launch_slurm
+from pipelet.utils import rebuild_db_from_disk
 
 LAUNCHERS = {"slurm": launch_slurm, "pbs": launch_pbs, "sge": launch_sge}
 
@@ -50,6 +52,13 @@ def test_a_launcher_runs_a_pipeline_in_jobs(batch: BatchSystem, project: Project
     assert "SIGSEGV" in errors[1]
     jobs = joined_jobs(project.prefix)
     assert 1 <= len(set(jobs)) <= 2
+    records = [task for segment in "ab" for task in pipeline.tasks(segment)]
+    assert {(task.host, task.job in jobs) for task in records} == {(socket.gethostname(), True)}
+    assert {worker.job for worker in t.workers} <= set(jobs)
+    on_record = [(task.id, task.host, task.job) for task in records]
+    rebuild_db_from_disk(project.prefix, project.root / "rebuilt")
+    again = project.pipeline("a -> b", {"a": range(40)}, sqlfile=project.root / "rebuilt")
+    assert [(task.id, task.host, task.job) for segment in "ab" for task in again.tasks(segment)] == on_record
     until(lambda: not batch.jobs() & set(jobs), "the end of the jobs", 30)
     assert worker_pids(project.prefix) == {}
     # And again without those that failed: nothing is to be done, and nothing is submitted for it.

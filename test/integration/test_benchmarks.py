@@ -20,7 +20,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 #: What the scripts import from their own directory.
-OWN = ("floor", "makespan", "measuring", "overhead", "peers", "plots", "reporting", "webdata")
+OWN = ("batch", "floor", "makespan", "measuring", "overhead", "peers", "plots", "reporting", "saturation", "webdata")
 
 
 def run(script: str, *arguments: object, status: int = 0) -> str:
@@ -337,6 +337,98 @@ def test_all_together_end_in_one_table_of_goals(tmp_path: Path) -> None:
     assert "All goals, at the largest size measured" in printed
     assert {path.stem for path in tmp_path.glob("*.json")} == {"expansion", "overhead", "goals"}
     assert "there is no 'overheat'" in run("bench.py", "--only", "overheat", status=2)
+
+
+# --- batch systems ---------------------------------------------------------------------------------------------------
+
+
+def test_batch_tells_the_overhead_and_how_well_workers_are_used(tmp_path: Path) -> None:
+    options = ["--skip", "slurm,dask", "--drain", 0.3, "--workers", 2, "--wait", 0, "--results", tmp_path]
+    printed = run("batch.py", 8, 40, *options)
+    content = results(tmp_path, "batch")
+    read = {(row["kind"], row["tasks"]): row for row in content["content"]["overhead"]}
+    assert set(read) == {(kind, tasks) for kind in ("process", "local") for tasks in (8, 40)}
+    for row in read.values():
+        assert row["cpu"] > row["server"] > 0 < row["wall"]
+        assert not row["lost"]
+        assert row["commands"] == {}
+    assert read["process", 8]["batches"] is None
+    assert 4 <= read["local", 40]["batches"] <= 40
+    for row in content["content"]["naps"]:
+        # sleeping takes at least as long as it should
+        assert row["tasks"] == 12
+        assert row["busy"] >= 12 * 0.05
+        assert row["seconds"] > row["span"] >= 6 * 0.05 * 0.9
+    for words in ("overhead: trivial tasks", "for each further task, from 8 to 40", "local workers", "efficiency"):
+        assert words in printed
+    assert {goal["at"] for goal in content["goals"]} >= {"8 tasks", "40 tasks", "2 workers"}
+
+
+def test_a_dask_cluster_does_the_same_work(tmp_path: Path) -> None:
+    assert json.loads(run("batchrun.py", tmp_path, "dask", 1, 3).splitlines()[-1])["seconds"] > 0
+
+
+def test_batch_without_slurm_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = run("batch.py", 8, status=2)
+    assert "sbatch is not on PATH" in told
+    assert "--skip slurm" in told
+    assert "test/cluster/up" in told
+    assert "there is no 'slrum'" in run("batch.py", 8, "--skip", "slrum", status=2)
+
+
+def test_a_job_tells_what_it_has_cost_with_all_that_it_started(tmp_path: Path, load: Any) -> None:
+    batch, measuring = load("batch"), load("measuring")
+    reports = tmp_path / "re ports"
+    program = batch.measured_python(reports)
+    subprocess.run([program, "-c", ORPHAN], check=True)
+    (reading,) = batch.job_readings(reports)
+    assert reading.ok
+    assert reading.cpu >= 0.6
+    (reports / "other.begun").touch()
+    batch.LATE_SECONDS = 0.0
+    with pytest.raises(measuring.MeasuringError, match=r"other\.json is missing"):
+        batch.job_readings(reports)
+
+
+def test_commands_of_the_site_are_counted(tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("sbatch", "squeue"):
+        (site / name).write_text(f'#!/bin/sh\necho "{name} $*"\n')
+        (site / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{site}{os.pathsep}{os.environ['PATH']}")
+    environment = {**os.environ, **load("batch").counting(tmp_path / "counts")}
+    for words in (["sbatch", "a b"], ["squeue"], ["squeue"]):
+        said = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+        assert said.strip() == " ".join(words)
+    assert (tmp_path / "counts").read_text().split() == ["sbatch", "squeue", "squeue"]
+
+
+def test_the_sum_finds_the_prices_it_was_made_of(load: Any) -> None:
+    saturation = load("saturation")
+    price = saturation.Prices(task=4e-5, batch=3e-3, worker=4e-3, second=0.01, workers=8)
+
+    def use(workers: int, seconds: float, tasks: int, batches: int) -> Any:
+        start = 1.0 + 0.1 * workers
+        contact = seconds * (price.second + workers * price.worker)
+        return saturation.Use(start + tasks * price.task + batches * price.batch + contact, seconds, tasks, batches)
+
+    waits = [(workers, use(workers, 2.0, workers, workers), use(workers, 22.0, workers, workers)) for workers in (2, 8)]
+    few, many, naps = use(2, 2.0, 10_000, 20), use(2, 6.0, 100_000, 120), use(8, 20.0, 3200, 500)
+    found = saturation.prices(few, many, naps, waits)
+    for name in ("task", "batch", "worker", "second"):
+        assert getattr(found, name) == pytest.approx(getattr(price, name)), name
+    full = saturation.saturated(price, 1.0)
+    assert full.whole == pytest.approx(1.0)
+    # each part by hand: at so many workers a batch lasts a hundredth of a second for each of them
+    size = int(full.workers / 100)
+    assert full.tasks == pytest.approx(full.workers)
+    assert full.batches == pytest.approx(full.workers / size)
+    beats = 1 / (full.workers / 200 + 1) + 0.1
+    assert full.parts[2] == pytest.approx(full.workers * 4e-3 * beats / 2.1)
+    assert "us a task" in saturation.table(price, "here").note
+    assert saturation.prices(few, few, waits[1][1], waits) is None
 
 
 # --- the web pages ---------------------------------------------------------------------------------------------------

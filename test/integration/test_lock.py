@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import ENVIRONMENT
 
 import pipelet.storage.lock as module
 import pipelet.storage.processes as processes
@@ -273,6 +275,7 @@ def test_another_process_with_the_dead_holder_s_id_is_not_the_holder(path, child
 RUN = """
 import os, subprocess, sys
 from pipelet.storage import PrefixLock, process_start
+
 lock = PrefixLock(sys.argv[1], sys.argv[2])
 lock.acquire()
 sleeper = "import time; print('up', flush=True); time.sleep(600)"
@@ -704,3 +707,12 @@ def test_a_system_without_proc_asks_ps(monkeypatch, children):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(StorageError, match="can't list the processes of this machine"):
         process_start(os.getpid())
+
+
+def test_a_process_is_as_old_as_the_shell_that_it_was_before() -> None:
+    code = "from pipelet.storage import process_age; print(process_age())"
+    told = subprocess.run(
+        ["bash", "-c", f"sleep 1.5; exec {shlex.quote(sys.executable)} -c {shlex.quote(code)}"],
+        env=ENVIRONMENT, capture_output=True, text=True, check=True,
+    ).stdout
+    assert 1.5 <= float(told) < 100

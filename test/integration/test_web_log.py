@@ -15,7 +15,7 @@ from webclient import WebSite
 from pipelet import runlog
 from pipelet.runlog import RunLog
 from pipelet.statusdb import Writer
-from pipelet.storage import Tree
+from pipelet.storage import Tree, joblogs
 from pipelet.storage.logfiles import LogFiles
 from pipelet.web.queries import log as queries
 
@@ -243,6 +243,66 @@ def test_only_plain_files_are_read(log, visitor, tree, tmp_path, way):
     else:
         os.mkdir(other)
     assert texts(visitor.get("/p/knights/log").text) == ["message 0"]
+
+
+# --- jobs of batch systems ------------------------------------------------------------------------------------------
+
+
+def submit(tree, name, job, output=None, log=None, when=NOON):
+    place = joblogs.job_log_dir(tree.engine_dir)
+    joblogs.write_job_note(tree.engine_dir, name, job, "slurm", "login1", when, log or f"{place}/{name}.out")
+    if output is not None:
+        with open(f"{place}/{name}.out", "w") as file:
+            file.write(output)
+
+
+def test_without_jobs_nothing_speaks_of_them(log, visitor):
+    fill(log, 1)
+    assert "/p/knights/jobs" not in visitor.get("/p/knights/log").text
+    assert "No job of a batch system was submitted" in visitor.get("/p/knights/jobs").text
+
+
+def test_jobs_are_listed_by_their_ids_and_show_what_they_printed(tree, visitor):
+    submit(tree, "melt-00000001", "81276", "joined the server\n<b>bold</b>\n")
+    submit(tree, "melt-00000002", "12[].host", when=NOON + 60)
+    submit(tree, "melt-00000003", "81278", log="/scratch/ada/melt-00000003.out", when=NOON + 30)
+    assert 'href="/p/knights/jobs"' in visitor.get("/p/knights/log").text
+    page = visitor.get("/p/knights/jobs").text
+    found = re.findall(r'href="(/p/knights/job/[^"]*)">(.*?)</a>', page)
+    assert [job for _, job in found] == ["12[].host", "81278", "81276"]
+    waiting, elsewhere, ended = (visitor.get(address).text for address, _ in found)
+    assert "It has printed nothing yet" in waiting
+    assert "/scratch/ada/melt-00000003.out" in elsewhere
+    assert "&lt;b&gt;bold&lt;/b&gt;" in ended
+    assert "word=job%2081276" in ended or "word=job+81276" in ended
+
+
+def test_the_end_of_a_long_output_can_be_asked_for(tree, visitor):
+    submit(tree, "melt-00000001", "81276", "first\n" + "x" * 99 + ("\n" + "x" * 99) * 40_000 + "\nlast\n")
+    begin, end = (visitor.get(f"/p/knights/job/melt-00000001{query}").text for query in ("", "?tail=1"))
+    assert ("first" in begin, "last" in begin) == (True, False)
+    assert ("first" in end, "last\n" in end) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["melt-00000009", "..%2F..%2F..%2F..%2Fetc%2Fpasswd", "", "a" * 300, "%00"])
+def test_a_job_that_is_none_is_not_found(tree, visitor, name):
+    submit(tree, "melt-00000001", "81276", "output")
+    assert visitor.get(f"/p/knights/job/{name}").status in (400, 404)
+
+
+def test_no_link_leads_out_of_the_jobs(tree, visitor, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret words")
+    place = joblogs.job_log_dir(tree.engine_dir)
+    submit(tree, "melt-00000001", "81276")
+    os.symlink(secret, f"{place}/melt-00000001.out")
+    submit(tree, "melt-00000002", "81277", "output")
+    os.symlink(secret, f"{place}/melt-00000003.json")
+    os.mkfifo(f"{place}/melt-00000004.json")
+    assert re.findall(r'job/(melt-\d+)"', visitor.get("/p/knights/jobs").text) == ["melt-00000001", "melt-00000002"]
+    answer = visitor.get("/p/knights/job/melt-00000001")
+    assert answer.status == 404
+    assert "secret words" not in answer.text
 
 
 def test_heads_are_read_as_they_are_written():

@@ -78,9 +78,12 @@ def test_the_tables_of_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_version_3_finds_the_marked_tasks_of_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old"
     monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
-    fields = (b"d" * 16, 3, 1, None, "x", None, None, None, None, "[]", None, None, None, None, None, "Boom")
-    with Writer.open(path) as writer:
-        writer.apply(1, [["task", 1, *fields, 1, []], ["task", 2, *fields, 0, []]])
+    Writer.open(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO task (id, instance, status, current, digest, text, parents, aside, error) "
+            "VALUES (?, 1, 3, 1, ?, 'x', '[]', ?, 'Boom')", [(1, b"d" * 16, 1), (2, b"d" * 16, 0)],
+        )
     assert state(path)[1] == 2
     monkeypatch.undo()
     with Reader.open(path) as reader:
@@ -93,12 +96,34 @@ def test_version_3_finds_the_marked_tasks_of_version_2(tmp_path: Path, monkeypat
             arguments = (1, 1)[: statement.count("?")]
             plan = writer._connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments).fetchall()
             assert "INDEX task_marked" in str(plan)
-    assert state(path)[1] == 3
+    assert state(path)[1] == NOW
 
 
-def test_the_tables_of_version_3(sqlfile: Path) -> None:
+def test_version_4_knows_no_job_of_the_tasks_of_version_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old"
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:3])
+    Writer.open(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO task (id, instance, status, current, digest, text, parents, aside, host) "
+            "VALUES (1, 1, 2, 1, ?, 'x', '[]', 0, 'node3')", (b"d" * 16,),
+        )
+    monkeypatch.undo()
+    # The same task as the journal of that time has it: without a field for the job.
+    old = [b"d" * 16, 2, 1, None, "x", None, None, None, None, "[]", None, None, None, "node3", None, None, 0]
+    with Writer.open(path) as writer:
+        (before,) = writer.tasks_listed([1])
+        writer.apply(1, [["task", 1, *old, []], ["task", 2, *old, "81276", []]])
+        first, second = writer.tasks_listed([1, 2])
+        with pytest.raises(DatabaseError, match="of another shape"):
+            writer.apply(1, [["task", 3, *old, "81276", "more", []]])
+    assert (before.host, before.job) == (first.host, first.job) == ("node3", None)
+    assert second.job == "81276"
+
+
+def test_the_tables_of_version_4(sqlfile: Path) -> None:
     application, version, names, _ = state(sqlfile)
-    assert (application, version) == (schema.APPLICATION_ID, 3)
+    assert (application, version) == (schema.APPLICATION_ID, 4)
     tables = TABLES | {"settled"}
     assert {name for name in names if not name.startswith("sqlite_autoindex")} == tables | {
         "task_instance",

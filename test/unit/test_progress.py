@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelet.progress import Bars, Failure, SegmentProgress, Summary, Tracker, can_show
+from pipelet.progress import Bars, Failure, SegmentProgress, Summary, Tracker, WorkerProgress, can_show
 from pipelet.summary import SHOWN_FAILURES, Kind, _shares, duration, grouped, kind_of, plain
 
 
@@ -437,3 +437,14 @@ def test_a_summary_in_a_notebook_is_escaped_and_bounded() -> None:
     assert page.count("<details>") == SHOWN_FAILURES
     assert "<p>and 10 more of this kind</p>" in page
     assert "<p>and 10 more</p>" in page
+
+
+def test_a_tracker_says_which_worker_runs_which_tasks() -> None:
+    tracker = Tracker()
+    tracker.update([SegmentProgress("melt", 4, running=2, done=2)])
+    tracker.workers = [WorkerProgress("81276", "node3", 2, 2, (3, 4)), WorkerProgress(None, "laptop", 1, 0)]
+    assert str(tracker).splitlines()[-2:] == [
+        "job 81276 on node3: 2 tasks ended, runs 3, 4", "a worker on laptop: 0 tasks ended"
+    ]
+    tracker.workers = [WorkerProgress(str(number), "node3", 1, 0) for number in range(30)]
+    assert str(tracker).splitlines()[-1] == "and 10 more workers"

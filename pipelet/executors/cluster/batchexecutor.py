@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipelet.executors.cluster.plan import BatchPlan
 from pipelet.executors.cluster.server import Server
 from pipelet.executors.cluster.systems import import_dask_jobqueue
 from pipelet.executors.plan import Site
+from pipelet.progress import WorkerProgress
 
 
 class BatchExecutor(DaskExecutor):
@@ -35,18 +37,21 @@ class BatchExecutor(DaskExecutor):
         directory = os.path.join(site.engine_dir, "server")
         self._server = Server(directory, plan.address, plan.timings, site.log)
         self._jobs = plan.jobs
+        self._log = site.log
         self._fleet: Fleet | None = None
+        self._site = site
+        self._last_word: tuple[str, list[WorkerProgress]] = "", []
         try:
             super().__init__(self._server.client, self._slots_here, self._name_of, site.engine_dir, site.limits)
             submitter = Submitter(site.engine_dir, self._server.run)
             self._fleet = Fleet(
-                submitter, self._server.run, self._server.members, plan.timings, site.log, self._is_busy, site.fleet
+                submitter, self._server.run, self._server.members, plan.timings, site.log, self._is_busy, self._tell
             )
             self._fleet.begin(plan.jobs, plan.options)
         except BaseException:
             self.close(kill=True)
             raise
-        site.fleet(f"the server listens at {self._server.address}, no worker yet")
+        self._tell(f"the server listens at {self._server.address}, no worker yet")
 
     def _slots_here(self) -> int:
         members = self._server.members
@@ -55,6 +60,16 @@ class BatchExecutor(DaskExecutor):
 
     def _name_of(self, worker: Any) -> str:
         return self._server.members.words(str(worker.name), str(worker.host))
+
+    def _tell(self, text: str) -> None:
+        activity = self.activity()
+        workers = []
+        for member in self._server.members.present():
+            ended, running = activity.get(member.words, (0, ()))
+            workers.append(WorkerProgress(member.job, member.host, member.threads, ended, running))
+        if (text, workers) != self._last_word:
+            self._last_word = text, workers
+            self._site.fleet(text, workers)
 
     def _is_busy(self) -> bool:
         return self._more
@@ -77,6 +92,7 @@ class BatchExecutor(DaskExecutor):
             self._fleet.close()
         if hasattr(self, "_flying"):
             super().close(kill)
+            self._log(logging.INFO, f"{self._count} batches were sent")
         self._server.close()
 
     def _end_posts(self) -> None:

@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any
 
 from pipelet.errors import LauncherError
-from pipelet.executors.base import BATCH_SECONDS
 from pipelet.executors.far import FarExecutor
 from pipelet.executors.post import LATE_SECONDS, Report, end_posts, run_at_post
 from pipelet.executors.wire import read_late, write_whole
 from pipelet.limits import Limits
 
+#: Seconds of work in a batch, which costs server and worker some milliseconds here.
+_BATCH_SECONDS = 0.5
 #: More than that does not travel as an event, but lies in a file.
 _LARGE = 1_000_000
 #: How long workers of somebody's cluster may take to end what the run has left in them.
@@ -66,7 +67,7 @@ class DaskExecutor(FarExecutor):
     @property
     def batch_seconds(self) -> float:
         """The more workers there are, the longer a batch: the server can take only so many of them in a second."""
-        return max(BATCH_SECONDS, self._threads() / BATCHES_PER_SECOND)
+        return max(_BATCH_SECONDS, self._threads() / BATCHES_PER_SECOND)
 
     def _send(self, number: int, packed: bytes | str) -> None:
         future = self._client.submit(
@@ -85,7 +86,9 @@ class DaskExecutor(FarExecutor):
             frames = read_late(path, LATE_SECONDS)
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        report = Report(frames, tuple(message["left"]), message["running"], message["trouble"], message["job"])
+        report = Report(
+            frames, tuple(message["left"]), message["running"], message["trouble"], message["worker"], message["job"]
+        )
         if message["last"]:
             self._let_go(message["number"])
             self._landed(message["number"], report)

@@ -24,6 +24,7 @@ from pipelet.executors.cluster.options import JobOptions
 from pipelet.executors.cluster.serverfile import Timings
 from pipelet.executors.cluster.systems import State, System, system
 from pipelet.executors.wire import write_whole
+from pipelet.storage import job_log_dir, write_job_note
 
 #: A job that was lost is replaced, and what replaces it, up to so many times in a row.
 REPLACEMENTS = 3
@@ -91,7 +92,8 @@ class Submitter:
 
     def __init__(self, engine_dir: str, run: str) -> None:
         self.jobs_dir = os.path.join(engine_dir, "server", "jobs")
-        self._log_dir = os.path.join(engine_dir, "log", "jobs")
+        self._engine_dir = engine_dir
+        self._log_dir = job_log_dir(engine_dir)
         self._server_file = os.path.join(engine_dir, "server", "server.json")
         self._run = run
 
@@ -113,6 +115,7 @@ class Submitter:
             job, log = batch.submit(options, script, name, script_dir, log_dir)
             record = JobRecord(name, job, log, options, self._run, socket.gethostname(), time.time(), generation)
             record.write(self.jobs_dir)
+            write_job_note(self._engine_dir, name, job, options.system, record.host, record.submitted, log)
         except OSError as error:
             raise LauncherError(f"a job can't be submitted: {error}") from error
         return record
@@ -161,7 +164,7 @@ class Fleet:
     busy
         Tells whether there is more work than workers.
     tell
-        Takes a line on the state of the fleet whenever that changes.
+        Takes a line on the state of the fleet, once a second.
     """
 
     def __init__(
@@ -188,8 +191,10 @@ class Fleet:
         self._places: list[tuple[JobOptions, int]] = []
         self._asked = time.monotonic()
         self._refused = 0.0
-        self._told = ""
         self._last_loss = ""
+        #: Why no worker will come any more; empty if one may. Judged after each round, since in the middle of one a job
+        #: may be lost and its place not be filled yet.
+        self.hopeless = ""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run_thread, daemon=True, name="pipelet-fleet")
 
@@ -215,13 +220,6 @@ class Fleet:
             names = ", ".join(record.job for record in self._records.values())
             self._log(logging.INFO, f"submitted jobs: {names}")
         self._thread.start()
-
-    @property
-    def hopeless(self) -> str:
-        """Why no worker will come any more; empty if one may."""
-        if self._records or self._places or self._farewells or self._members.present():
-            return ""
-        return self._last_loss
 
     def close(self) -> None:
         """Watch no more; jobs that have not begun are cancelled, the others end by themselves."""
@@ -258,10 +256,9 @@ class Fleet:
         self._say_farewell()
         self._ask()
         self._refill()
-        text = self._text()
-        if text != self._told:
-            self._told = text
-            self._tell(text)
+        left = self._records or self._places or self._farewells or self._members.present()
+        self.hopeless = "" if left else self._last_loss
+        self._tell(self._text())
 
     def _read_records(self) -> None:
         with contextlib.suppress(OSError):

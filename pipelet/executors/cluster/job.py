@@ -25,6 +25,7 @@ from pipelet.errors import LauncherError
 from pipelet.executors.cluster.serverfile import ServerFile, read_server_file
 from pipelet.executors.cluster.shift import JobShift
 from pipelet.executors.post import POSTS
+from pipelet.storage import process_age
 
 #: On this topic jobs tell the server about themselves.
 TOPIC = "pipelet-jobs"
@@ -89,9 +90,10 @@ class _Job:
         self._job_id = current_job_id(os.environ)
         lifetime = options.lifetime
         if lifetime is not None:
-            lifetime -= random.uniform(0, options.lifetime_stagger)
+            # The script of the job has become this process, so it is as old as the job.
+            lifetime -= random.uniform(0, options.lifetime_stagger) + process_age()
         words = f"job {self._job_id}" if self._job_id else options.name
-        self._shift = JobShift(f"{words} on {socket.gethostname()}", lifetime, options.tasks)
+        self._shift = JobShift(f"{words} on {socket.gethostname()}", self._job_id, lifetime, options.tasks)
         self._told_to_end = asyncio.Event()
         self._attempt = 0
         POSTS.shift, POSTS.scratch = self._shift, scratch
@@ -237,6 +239,9 @@ def dask_settings(server: ServerFile) -> dict[str, Any]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
         "distributed.worker.profile.enabled": False,
+        # What a process that waits does for its own statistics, fifty times a second by itself.
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
         "distributed.admin.low-level-log-length": 10,
         "distributed.admin.large-graph-warning-threshold": "1GB",
     }

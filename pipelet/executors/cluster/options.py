@@ -18,7 +18,7 @@ SYSTEMS = ("pbs", "torque", "slurm", "sge", "lsf", "htcondor", "oar", "local")
 _WALLTIME = re.compile(r"(?:(?P<days>\d+)[-:](?=\d+:\d+:\d+$))?(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d)")
 #: What any batch system takes in a job's name, and how much of it the narrowest keeps.
 _NOT_IN_NAMES, _NAME_LENGTH = re.compile(r"[^A-Za-z0-9_.-]+"), 15
-_MARKS = re.compile(r"#\s*(PBS|SBATCH|\$|BSUB|OAR)\s+")
+_MARKS = re.compile(r"\s*#\s*(PBS|SBATCH|\$|BSUB|OAR)\s+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -54,7 +54,8 @@ class JobOptions:
     environment
         Variables to set in the job.
     scratch
-        A directory for temporary files on the worker's host; what ``$TMPDIR`` says there if not given.
+        A directory for temporary files on the worker's host, those of ``get_tmp_fn()`` too; what ``$TMPDIR`` says there
+        if not given.
     script_dir, log_dir
         Where job scripts and the output of jobs are kept; in the prefix if not given.
     tasks_per_worker
@@ -90,8 +91,8 @@ class JobOptions:
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             near = difflib.get_close_matches(str(self.system).lower(), SYSTEMS, 1, 0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise LauncherError(f"system={self.system!r} is no batch system: {hint}There are {', '.join(SYSTEMS)}")
+            hint = f"did you mean {near[0]!r}? Otherwise " if near else ""
+            raise LauncherError(f"system={self.system!r} is no batch system: {hint}there are {', '.join(SYSTEMS)}")
         for name in ("cores", "tasks_per_worker"):
             _check_count(name, getattr(self, name))
         if not _is_number(self.idle_seconds) or self.idle_seconds <= 0:
@@ -105,8 +106,12 @@ class JobOptions:
         self.walltime_seconds  # noqa: B018
         for name in ("directives", "submit_options"):
             object.__setattr__(self, name, _lines(name, getattr(self, name)))
-        object.__setattr__(self, "directives", tuple(_MARKS.sub("", line, count=1) for line in self.directives))
+        object.__setattr__(self, "directives", tuple(_unmarked(line) for line in self.directives))
         object.__setattr__(self, "job_name", clean_name(self.job_name))
+        if not isinstance(self.job_header, str) or "\0" in self.job_header:
+            raise LauncherError(f"job_header={self.job_header!r} is no text; give lines of shell")
+        if not isinstance(self.environment, Mapping):
+            raise LauncherError(f"environment={self.environment!r} is no mapping; give for example {{'DATA': '/data'}}")
         for name, value in self.environment.items():
             if not isinstance(name, str) or not _VARIABLE.fullmatch(name) or not isinstance(value, str):
                 raise LauncherError(f"environment: {name!r}: {value!r} is no variable with its value, both as text")
@@ -170,6 +175,12 @@ def clean_name(name: object) -> str:
     return text
 
 
+def _unmarked(line: str) -> str:
+    """A directive without its mark, which the script gets by itself."""
+    mark = _MARKS.match(line)
+    return line if mark is None else line[mark.end() :]
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -179,7 +190,7 @@ def _check_count(name: str, value: object) -> None:
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise LauncherError(f"{name}={value!r} is no number; give 1 or more{', or None' if optional else ''}")
+        raise LauncherError(f"{name}={value!r}: give a whole number, 1 or more{', or None' if optional else ''}")
 
 
 def _check_line(name: str, value: object) -> None:

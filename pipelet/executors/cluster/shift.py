@@ -19,7 +19,9 @@ class JobShift(Shift):
     Parameters
     ----------
     name
-        The job, for people.
+        The process, for people.
+    job
+        The batch system's id of the job; ``None`` where there is none.
     seconds
         How long tasks may begin; ``None``: as long as there are some.
     tasks
@@ -38,11 +40,12 @@ class JobShift(Shift):
     def __init__(
         self,
         name: str,
+        job: str | None,
         seconds: float | None,
         tasks: int | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = name
+        super().__init__(name, job)
         self._clock = clock
         self._end = None if seconds is None else clock() + seconds
         self._left = tasks

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import cherrypy
 
+from pipelet.errors import StorageError
+from pipelet.storage import MOST_JOBS, has_jobs, job_log, job_logs, open_job_log
 from pipelet.storage.logfiles import LogFiles
-from pipelet.web.handlers.base import BadQuery, Pages, Site, reads
+from pipelet.web.handlers.base import BadQuery, Body, NotFound, Pages, Site, reads
 from pipelet.web.queries.log import (
     LEVELS,
     LogPage,
@@ -21,13 +24,15 @@ from pipelet.web.queries.log import (
     read_place,
     shown,
 )
+from pipelet.web.viewers import text
+from pipelet.web.viewers.base import Source
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _LONGEST_WORD = 200
 
 
 class Log(Pages):
-    """``/p/<pipeline>/log``"""
+    """``log``, ``jobs`` and ``job/<name>``."""
 
     @reads
     def log(
@@ -57,8 +62,28 @@ class Log(Pages):
             newer=None if page.at_end else site.url("log", after=place_text(page.newer), **chosen),
             newest=site.url("log", **chosen),
             follow=site.url("log", after=place_text(page.newer), **chosen) if page.at_end else None,
-            placed=bool(before or after or day),
+            placed=bool(before or after or day), jobs=has_jobs(site.tree),
         )
+
+    @reads
+    def jobs(self, site: Site) -> Body:
+        """Show the jobs of batch systems."""
+        return site.render("jobs.html", jobs=job_logs(site.tree), most=MOST_JOBS)
+
+    @reads
+    def job(self, site: Site, name: str, tail: str = "") -> Body:
+        """Show what one job has printed."""
+        found = job_log(site.tree, name)
+        if found is None:
+            raise NotFound(f"There is no job of a worker {name[:40]}. Its log may have been removed.")
+        view = None
+        if found.size is not None:
+            try:
+                with open_job_log(site.tree, name) as file:
+                    view = text.view(Source(file, "log", os.fstat(file.fileno()).st_size), bool(tail))
+            except StorageError as error:
+                raise NotFound(f"The output of job {found.job} can't be read: {error}") from error
+        return site.render("job.html", job=found, view=view, tail=bool(tail))
 
 
 def _news(site: Site, page: LogPage) -> bytes:

@@ -12,7 +12,7 @@ from pipelet.core.model import Mark, Status
 from pipelet.errors import StorageError
 from pipelet.statusdb import InstanceRow, TaskRow
 from pipelet.statusdb.browsing import SORTS, VERSIONS, BriefTask, Choice, Details, details
-from pipelet.storage import TaskFiles
+from pipelet.storage import TaskFiles, job_named
 from pipelet.web.handlers.base import KEY_SHOWN, BadQuery, Body, NotFound, Pages, Site, reads
 from pipelet.web.packing import measure, pack
 from pipelet.web.queries import products as queries
@@ -107,6 +107,7 @@ class Products(Pages):
             "params": taskquery.parameters(site.reader.params([row.id]).get(row.id, [])),
             "error_lines": taskquery.error_lines(row.error),
             "log": _log(files),
+            "job": None if row.job is None else job_named(site.tree, row.job),
             "gone": row.status == Status.DONE and queries.is_gone(files),
         }
         return site.render(

@@ -29,6 +29,8 @@ _MOST_IDS = 500
 #: Of what a command says so many characters are shown.
 _WORDS_LENGTH = 1500
 WORKER_MODULE = "pipelet.executors.cluster.job"
+#: Settings of dask-jobqueue that would say something to its own workers only, or something else than the user has said.
+_NOT_FROM_SITE = ("local-directory", "interface", "log-directory", "walltime")
 
 
 class State(enum.Enum):
@@ -64,8 +66,15 @@ class Answer:
         return text[:_WORDS_LENGTH] or "it said nothing"
 
 
-def run_command(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Answer:
+def run_command(arguments: Sequence[str], given: str | None = None) -> Answer:
     """Run a command of a batch system.
+
+    Parameters
+    ----------
+    arguments
+        The command and its words.
+    given
+        What it reads from its standard input; nothing if not given.
 
     Raises
     ------
@@ -74,8 +83,8 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str] | None 
     """
     try:
         done = subprocess.run(
-            arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False,
-            env=environment, text=True, errors="replace",
+            arguments, input=given or "", capture_output=True, timeout=COMMAND_SECONDS, check=False, text=True,
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
         return Answer(None, "", f"no answer within {COMMAND_SECONDS:.0f} s")
@@ -95,12 +104,16 @@ class System:
         As users give it.
     job_variables
         Variables in a job's environment that hold its id.
+    id_pattern
+        Where the id of a job stands in what the submit command says. Sites let it say other things as well, so that the
+        first number will not do.
     states
         What the system's words and letters for the state of a job mean.
     """
 
     name = ""
     job_variables: tuple[str, ...] = ()
+    id_pattern: re.Pattern[str]
     states: Mapping[str, State] = {}
 
     def job_class(self) -> Any:
@@ -123,13 +136,29 @@ class System:
         """The file with a job's output."""
         return os.path.join(log_dir, f"{name}.out")
 
-    def job_id(self, job: Any, words: str) -> str:
-        """The id of a job, from what the submit command said."""
-        found = re.search(job.job_id_regexp, words)
+    def submit_command(self, job: Any, name: str, log: str, options: JobOptions, path: str) -> list[str]:
+        """The whole submit command."""
+        return [*shlex.split(job.submit_command), *self.submit_words(name, log), *options.submit_options, path]
+
+    def submit_input(self, script: str) -> str | None:
+        """What the submit command reads from its standard input."""
+        return None
+
+    def job_id(self, answer: Answer) -> str:
+        """The id of a job, from what the submit command said.
+
+        Raises
+        ------
+        LauncherError
+            It did not say one.
+        """
+        found = self.id_pattern.search(answer.out)
         if found is None:
-            said = words.strip()
-            raise LauncherError(f"the batch system took a job, but its id can't be read from what it said: {said}")
-        return found.group("job_id")
+            raise LauncherError(
+                f"{self.name} took a job, but its id can't be read from what it said: {answer.words}; see whether the "
+                "job is there, and cancel it"
+            )
+        return found["id"]
 
     def status_command(self, jobs: Sequence[str]) -> list[str]:
         """The command that says how jobs are."""
@@ -190,12 +219,12 @@ class System:
             file.write(script)
         job = self._job(options, "", name, ())
         log = self.log_path(log_dir, name)
-        command = [*shlex.split(job.submit_command), *self.submit_words(name, log), *options.submit_options, path]
-        answer = run_command(command)
+        command = self.submit_command(job, name, log, options, path)
+        answer = run_command(command, self.submit_input(script))
         if answer.code != 0:
             status = "" if answer.code is None else f", exit status {answer.code}"
             raise LauncherError(f"{command[0]} refused a job{status}: {answer.words} (the script is {path})")
-        return self.job_id(job, answer.out), log
+        return self.job_id(answer), log
 
     def status(self, jobs: Sequence[str]) -> dict[str, State]:
         """Ask how jobs are: one command for all, but for very many.
@@ -227,31 +256,44 @@ class System:
             run_command([*shlex.split(self.job_class().cancel_command), *jobs[start : start + _MOST_IDS]])
 
     def _job(self, options: JobOptions, server_file: str, name: str, arguments: Sequence[str]) -> Any:
-        prologue = [f"export {name}={shlex.quote(value)}" for name, value in job_environment(options).items()]
-        if options.job_header.strip():
-            prologue.append(options.job_header.strip("\n"))
+        import dask
+
+        make = self.job_class()  # by which the settings are read
+        words = [shlex.quote(word) for word in arguments]
+        scratch = self._site("local-directory")
+        if scratch and options.scratch is None:
+            words += ["--scratch", str(scratch)]  # the shell of the job may have to say what it is
         try:
-            return self.job_class()(
-                scheduler=shlex.quote(server_file), name=shlex.quote(name), cores=options.cores, processes=1,
-                memory=f"{options.memory_bytes}B", job_name=options.job_name,
-                python=f"exec {shlex.quote(options.python or sys.executable)}", worker_command=WORKER_MODULE,
-                worker_extra_args=[shlex.quote(word) for word in arguments],
-                job_extra_directives=self._directives(options), job_script_prologue=prologue, log_directory=None,
-                death_timeout=60, **self.job_options(options),
-            )
+            with dask.config.set({f"jobqueue.{make.config_name}.{setting}": None for setting in _NOT_FROM_SITE}):
+                return make(
+                    scheduler=shlex.quote(server_file), name=shlex.quote(name), cores=options.cores, processes=1,
+                    memory=f"{options.memory_bytes}B", job_name=options.job_name,
+                    python=f"exec {shlex.quote(options.python or sys.executable)}", worker_command=WORKER_MODULE,
+                    worker_extra_args=words, job_extra_directives=self._directives(options),
+                    job_script_prologue=self._prologue(options), death_timeout=60, **self.job_options(options),
+                )
         except (ValueError, TypeError) as error:
             raise LauncherError(f"no job script can be made for {self.name}: {error}") from error
 
+    def _prologue(self, options: JobOptions) -> list[str]:
+        """What the script of a job does before the worker begins."""
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in job_environment(options).items()]
+        header = options.job_header.strip("\n")
+        return [*lines, header] if header.strip() else [*lines, *map(str, self._site("job-script-prologue") or [])]
 
     def _directives(self, options: JobOptions) -> Any:
         """Those of the site, of this module and of the user."""
+        own = self.directives(options)
+        site = self._site("job-extra-directives")
+        if not isinstance(own, list):
+            return {**(site or {}), **own}
+        return [*(site or []), *own]
+
+    def _site(self, setting: str) -> Any:
+        """What the site has put down for dask-jobqueue."""
         import dask
 
-        own = self.directives(options)
-        if not isinstance(own, list):
-            return own
-        site: list[str] = dask.config.get(f"jobqueue.{self.job_class().config_name}.job-extra-directives", None) or []
-        return [*site, *own]
+        return dask.config.get(f"jobqueue.{self.job_class().config_name}.{setting}", None)
 
 
 def job_environment(options: JobOptions) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ class LSF(System):
 
     name = "lsf"
     job_variables = ("LSB_JOBID",)
+    id_pattern = re.compile(r"Job <(?P<id>\d+)> is submitted")
     states: Mapping[str, State] = {
         "PEND": State.PENDING, "WAIT": State.PENDING, "PROV": State.PENDING, "RUN": State.RUNNING,
         "USUSP": State.RUNNING, "SSUSP": State.RUNNING, "UNKWN": State.UNKNOWN, "PSUSP": State.HELD,
@@ -31,17 +33,30 @@ class LSF(System):
         return LSFJob
 
     def job_options(self, options: JobOptions) -> dict[str, Any]:
-        """LSF counts walltime in minutes."""
-        text = options.walltime_text
-        walltime = None if text is None else text.rpartition(":")[0]
+        """LSF counts walltime in minutes, and no part of one may be lost."""
+        seconds = options.walltime_seconds
+        minutes = 0 if seconds is None else math.ceil(seconds / 60)
+        walltime = None if seconds is None else f"{minutes // 60:02d}:{minutes % 60:02d}"
         return {
             "queue": options.queue, "project": options.project, "walltime": walltime, "mem": options.memory_bytes,
             "ncpus": options.cores,
         }
 
+    def directives(self, options: JobOptions) -> list[str]:
+        """A job that lost its host is not begun again by LSF: the server does that."""
+        return ["-rn", *options.directives]
+
     def submit_words(self, name: str, log: str) -> list[str]:
         """Both streams into one file."""
         return ["-o", log]
+
+    def submit_command(self, job: Any, name: str, log: str, options: JobOptions, path: str) -> list[str]:
+        """Without the script: LSF looks for directives in what comes from the standard input, and not in files."""
+        return super().submit_command(job, name, log, options, path)[:-1]
+
+    def submit_input(self, script: str) -> str:
+        """The script."""
+        return script
 
     def status_command(self, jobs: Sequence[str]) -> list[str]:
         """Two columns, also for jobs that have just ended."""

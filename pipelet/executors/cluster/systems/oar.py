@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelet.errors import LauncherError
 from pipelet.executors.cluster.options import JobOptions
 from pipelet.executors.cluster.systems.base import Answer, State, System, import_dask_jobqueue, table_states
 
@@ -18,6 +20,7 @@ class OAR(System):
 
     name = "oar"
     job_variables = ("OAR_JOB_ID", "OAR_JOBID")
+    id_pattern = re.compile(r"^OAR_JOB_ID=(?P<id>\d+)", re.MULTILINE)
     states: Mapping[str, State] = {
         "Waiting": State.PENDING, "toLaunch": State.PENDING, "toAckReservation": State.PENDING,
         "Launching": State.PENDING, "Hold": State.HELD, "Running": State.RUNNING, "Resuming": State.RUNNING,
@@ -42,8 +45,14 @@ class OAR(System):
         }
 
     def submit_words(self, name: str, log: str) -> list[str]:
-        """Both streams into one file."""
-        return ["-O", log, "-E", log]
+        """The directives in the script count, and both streams go into one file."""
+        return ["-S", "-O", log, "-E", log]
+
+    def submit_command(self, job: Any, name: str, log: str, options: JobOptions, path: str) -> list[str]:
+        """The script is a line of shell to OAR, and so its path must be one word."""
+        if shlex.quote(path) != path:
+            raise LauncherError(f"OAR can't run {path}: give script_dir=, a directory without blanks and quotes")
+        return super().submit_command(job, name, log, options, path)
 
     def status_command(self, jobs: Sequence[str]) -> list[str]:
         """One line a job."""

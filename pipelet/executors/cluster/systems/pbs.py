@@ -7,15 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelet.errors import LauncherError
 from pipelet.executors.cluster.options import JobOptions
 from pipelet.executors.cluster.systems.base import Answer, State, System, import_dask_jobqueue, table_states
 
 _JOB = re.compile(r"^(?:Job Id|Job):\s*(?P<id>\S+)\s*$")
 _STATE = re.compile(r"^\s*job_state\s*=\s*(?P<state>\S+)\s*$")
 #: What is said of a job that the server has forgotten, or keeps in its history only.
-_GONE = re.compile(r"(?:Unknown Job(?: Id)?(?: Error)?|Job has finished)\D*?(?P<id>\d[^\s,;]*)?", re.IGNORECASE)
-_ID = re.compile(r"^\s*(?P<id>\d+(?:\[\])?(?:\.\S+)?)\s*$", re.MULTILINE)
+_GONE = re.compile(
+    r"Unknown Job(?: Id)?(?: Error)? (?P<unknown>\d\S*)|(?P<finished>\d\S*) Job has finished", re.IGNORECASE
+)
+#: The exit status for a job that is not known. Torque commands on top of Slurm say nothing beside.
+_UNKNOWN_STATUS = 153
 
 
 class PBS(System):
@@ -23,6 +25,8 @@ class PBS(System):
 
     name = "pbs"
     job_variables = ("PBS_JOBID",)
+    #: The whole of it, ``12.host``: other commands may ask for that.
+    id_pattern = re.compile(r"^\s*(?P<id>\d+(?:\[\])?(?:\.\S+)?)\s*$", re.MULTILINE)
     #: Q queued, W waits for its time, T moved, R running, B begun (an array), E exiting, S U suspended, H held,
     #: C F X M over or elsewhere.
     states: Mapping[str, State] = {
@@ -42,6 +46,10 @@ class PBS(System):
         """With ``-l select=...``, unless the user says otherwise."""
         return {**super().job_options(options), "resource_spec": options.resource_spec or self._resources(options)}
 
+    def directives(self, options: JobOptions) -> list[str]:
+        """A job that lost its host is not begun again by PBS: the server does that."""
+        return ["-r n", *options.directives]
+
     @staticmethod
     def _resources(options: JobOptions) -> str:
         return f"select=1:ncpus={options.cores}:mem={_megabytes(options)}mb"
@@ -49,13 +57,6 @@ class PBS(System):
     def submit_words(self, name: str, log: str) -> list[str]:
         """On the command line, since Torque commands on top of Slurm heed the directives not always."""
         return ["-j", "oe", "-o", log]
-
-    def job_id(self, job: Any, words: str) -> str:
-        """The whole of it, ``12.host``: other commands may ask for that."""
-        found = _ID.search(words)
-        if found is None:
-            raise LauncherError(f"qsub took a job, but its id can't be read from what it said: {words.strip()}")
-        return found["id"]
 
     def status_command(self, jobs: Sequence[str]) -> list[str]:
         """``qstat -f``, whose form is the same wherever columns differ."""
@@ -71,10 +72,12 @@ class PBS(System):
             elif (found := _STATE.match(line)) and current is not None:
                 rows[current] = found["state"]
         short = {_number(job): state for job, state in rows.items()}
-        gone = {_number(found["id"] or "") for found in _GONE.finditer(answer.err + answer.out)}
+        said = f"{answer.err}\n{answer.out}"
+        gone = {_number(found["unknown"] or found["finished"]) for found in _GONE.finditer(said)}
+        all_gone = answer.code == _UNKNOWN_STATUS and not said.strip()
 
         def ended(job: str) -> bool:
-            return answer.code == 0 or _number(job) in gone or (len(jobs) == 1 and bool(gone))
+            return answer.code == 0 or all_gone or _number(job) in gone
 
         return table_states(
             jobs, {job: short[_number(job)] for job in jobs if _number(job) in short}, self.states, ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ class SGE(System):
 
     name = "sge"
     job_variables = ("JOB_ID",)
+    id_pattern = re.compile(r"^(?:Your job )?(?P<id>\d+)(?:\s*$| \(\")", re.MULTILINE)
 
     def job_class(self) -> Any:
         """`dask_jobqueue.sge.SGEJob`."""
@@ -60,10 +62,11 @@ class _Letters(Mapping[str, State]):
     """What Grid Engine's letters mean, which come together: ``hqw``, ``Rr``, ``Eqw``."""
 
     def __getitem__(self, word: str) -> State:
-        if "E" in word or "h" in word:
+        if "E" in word:
             return State.HELD
+        # A job that runs may have an ``h`` as well, for the time after it is begun again.
         if "q" in word or "w" in word:
-            return State.PENDING
+            return State.HELD if "h" in word else State.PENDING
         if set(word) & set("rtRsSTNPd"):
             return State.RUNNING
         if "z" in word:

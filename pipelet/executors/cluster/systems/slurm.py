@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ class Slurm(System):
 
     name = "slurm"
     job_variables = ("SLURM_JOB_ID", "SLURM_JOBID")
+    id_pattern = re.compile(r"^(?:Submitted batch job )?(?P<id>\d+)(?: on cluster \S+|;\S+)?\s*$", re.MULTILINE)
     states: Mapping[str, State] = {
         **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "RESIZING"), State.PENDING),
         **dict.fromkeys(("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"), State.HELD),
