@@ -21,7 +21,7 @@ author = "The Pipelet developers"
 copyright = "The Pipelet developers"
 version = release = __version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
 # Notebooks are shown with the outputs that they were stored with: see docs/notebooks/execute.py.
 nb_execution_mode = "off"
 source_suffix = {".rst": "restructuredtext", ".ipynb": "myst-nb"}

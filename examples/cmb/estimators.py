@@ -13,8 +13,8 @@ from ducc0.misc.experimental import coupling_matrix_rect
 
 # Bins are at least so wide that the weights leave neighbours nearly independent, and at the most so wide that the
 # acoustic peaks stay visible.
-NARROWEST, WIDEST = 4, 30
-RELATIVE_WIDTH = 0.15
+NARROWEST, WIDEST = 5, 30
+RELATIVE_WIDTH = 0.2
 
 
 class Estimator(NamedTuple):
@@ -97,7 +97,7 @@ def coupling_matrix(weights, lmax, sky_lmax):
     return coupling_kernel(hp.anafast(weights, iter=3), lmax, sky_lmax) * (2 * np.arange(sky_lmax + 1) + 1)
 
 
-def make_estimator(coupling, transfer):
+def make_estimator(coupling, transfer, edges=None):
     """Make the estimator for a coupling matrix.
 
     Parameters
@@ -106,13 +106,15 @@ def make_estimator(coupling, transfer):
         The mode-coupling matrix, shape (lmax + 1, sky_lmax + 1). For maps without weights it is the identity.
     transfer
         b_l p_l for l = 0 ... sky_lmax.
+    edges
+        Of the bins, as in `Estimator`; if not given, those of `bin_edges`.
 
     Returns
     -------
     Estimator
     """
     lmax = len(coupling) - 1
-    edges = bin_edges(lmax)
+    edges = bin_edges(lmax) if edges is None else np.asarray(edges)
     multipole = np.arange(lmax + 1)
     scale = multipole * (multipole + 1) / (2 * np.pi)
     inside = (multipole >= edges[:-1, np.newaxis]) & (multipole < edges[1:, np.newaxis])
