@@ -245,7 +245,7 @@ class Pipeline:
         if picture is not None:
             bundle["image/svg+xml"] = picture
         # Notebooks that came from elsewhere, and some pages, show no SVG.
-        pixels = drawing.to_png(self.graph, counts)
+        pixels = None if picture is None else drawing.to_png(self.graph, counts)
         if pixels is None:
             return bundle, {}
         bundle["image/png"], width, height = pixels

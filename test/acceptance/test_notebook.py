@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import subprocess
@@ -125,6 +126,8 @@ def test_a_pipeline_in_cells(notebook: Notebook) -> None:
     text, fills = texts_and_colours(before["image/svg+xml"])
     assert "no tasks" in text
     assert not fills.intersection(style.fill for style in STATUS_STYLES.values())
+    # what shows no SVG shows pixels
+    assert base64.b64decode(before["image/png"]).startswith(b"\x89PNG")
 
     # both launchers; nothing has to be wrapped in `if __name__ == "__main__"`
     notebook.good("w, t = launch_process(P, 2, log_level=0)\nsummary = w.run()")
