@@ -60,7 +60,9 @@ def executed(name: str, directory: Path) -> Any:
             cell.outputs, cell.execution_count = [], None
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     where = {"metadata": {"path": str(here)}}
-    client = NotebookClient(book, timeout=_SECONDS, record_timing=False, kernel_name="python3", resources=where)
+    client = NotebookClient(
+        book, timeout=_SECONDS, record_timing=False, coalesce_streams=True, kernel_name="python3", resources=where
+    )
     client.create_kernel_manager()
     client.execute(env={**os.environ, "PYTHONPATH": path})
     for cell in book.cells:
