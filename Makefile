@@ -18,7 +18,7 @@ CORE_COVERAGE_FLOOR := 95
 METADATA := pyproject.toml setup.py pipelet/_version.py
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs pictures pytest bench bench-peers bench-web bench-batch torture programs clean
+.PHONY: help demo test lint docs notebooks pictures pytest bench bench-peers bench-web bench-batch torture programs clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the example in examples/fft"
@@ -26,6 +26,7 @@ help:
 	@echo "make lint    style, types and floors only"
 	@echo "make docs    the documentation as web pages"
 	@echo "make pictures  the pictures of the documentation, from real runs and real pages"
+	@echo "make notebooks  run the notebooks of the documentation anew, and store what comes out; NOTEBOOKS=first-steps chooses"
 	@echo "make pytest  the tests alone; PYTEST_OPTIONS='test/unit -k dot' chooses some"
 	@echo "make bench   what the engine costs, beside a floor and other engines; SIZES='1000 10000 50000' chooses sizes"
 	@echo "make bench-peers  the other engines at all sizes as well, which takes about half an hour"
@@ -64,6 +65,10 @@ pictures: programs $(VENV)/.test
 	@$(BIN)/python docs/pictures/cmb.py
 	@echo "==> Pictures of the web pages"
 	@PIPELET_SCREENSHOTS=docs/_static/pages $(BIN)/python -m pytest -q test/browser/test_pictures.py
+
+notebooks: $(VENV)/.test
+	@echo "==> Running the notebooks in docs/notebooks"
+	@$(BIN)/python docs/notebooks/execute.py $(NOTEBOOKS)
 
 pytest: $(VENV)/.test
 	@echo "==> Tests: pytest with $(JOBS) processes"

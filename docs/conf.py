@@ -24,7 +24,12 @@ author = "The Pipelet developers"
 copyright = "The Pipelet developers"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = [
+    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_copybutton",
+]
+# Notebooks are shown with the outputs that they were stored with: see docs/notebooks/execute.py.
+nb_execution_mode = "off"
+source_suffix = {".rst": "restructuredtext", ".ipynb": "myst-nb"}
 root_doc = "index"
 exclude_patterns = ["_build"]
 nitpicky = False

@@ -78,3 +78,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Add ``%%segment`` to IPython and notebooks: what ``%load_ext pipelet`` calls."""
+    importlib.import_module("pipelet.notebook").load(shell)
+
+
+def unload_ipython_extension(shell: object) -> None:
+    """Take it away again: what ``%unload_ext pipelet`` calls."""
+    importlib.import_module("pipelet.notebook").unload(shell)

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 
 from pipelet.errors import LauncherError
 from pipelet.executors.plan import ExecutorPlan
+from pipelet.notebookbars import open_bars
 from pipelet.planner import Snapshot
-from pipelet.progress import Bars, Tracker, printer
+from pipelet.progress import Display, Tracker, printer
 from pipelet.summary import Summary
 
 #: The length of a message between the two processes, before it.
@@ -51,7 +52,7 @@ class BackgroundRun:
     def __init__(self, snapshot: Snapshot, plan: ExecutorPlan, tracker: Tracker, log_level: int) -> None:
         self._tracker = tracker
         self._log_level = log_level
-        self._bars: Bars | None = None
+        self._bars: Display | None = None
         self._summary: Summary | None = None
         self._error: BaseException | None = None
         self._workers: list[tuple[int, float | None]] = []
@@ -86,7 +87,7 @@ class BackgroundRun:
         PipeletError
             The run could not go on.
         """
-        bars = self._bars = Bars()
+        bars = self._bars = open_bars()
         try:
             while not self._tracker.wait(0.1):
                 bars.show(self._tracker.snapshot())
@@ -150,7 +151,7 @@ class BackgroundRun:
         elif kind == "fleet":
             text, self._tracker.workers = content
             if text != self._tracker.fleet and self._log_level:
-                (self._bars or Bars()).write(text)
+                (self._bars or open_bars()).write(text)
             self._tracker.fleet = text
         elif kind == "workers":
             self._workers = content

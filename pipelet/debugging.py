@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import bdb
 import contextlib
-import os
 import pdb
 import signal
 import sys
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
-_HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+from pipelet.tracebacks import without_engine
 
 
 class _Stepper(pdb.Pdb):
@@ -77,14 +76,7 @@ def post_mortem(error: BaseException) -> bool:
     bool
         False where the error came from no line of the task's.
     """
-    frames = list(_frames(error.__traceback__))
-    while frames and _is_ours(frames[0][0]):
-        del frames[0]
-    while frames and _is_ours(frames[-1][0]):
-        del frames[-1]
-    trace: TracebackType | None = None
-    for frame, last, line in reversed(frames):
-        trace = TracebackType(trace, frame, last, line)
+    trace = without_engine(error.__traceback__)
     if trace is None:
         return False
     pdb.post_mortem(trace)
@@ -94,13 +86,3 @@ def post_mortem(error: BaseException) -> bool:
 def was_left(error: BaseException | None) -> bool:
     """Whether an error is that the user left the debugger."""
     return isinstance(error, bdb.BdbQuit)
-
-
-def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int, int]]:
-    while trace is not None:
-        yield trace.tb_frame, trace.tb_lasti, trace.tb_lineno
-        trace = trace.tb_next
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(_HERE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib
 import re
+import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -75,6 +76,8 @@ _CLUSTER = {"style": "rounded", "color": "#7d8aa0"}
 _SHAPES_WITHOUT_HTML = frozenset({"record", "mrecord", "point"})
 
 _WIDEST_DRAWING = 24
+#: Of a picture of pixels: twice that of a screen, as many have now.
+_DPI = "192"
 
 
 def to_dot(graph: Graph, counts: Counts | None = None) -> str:
@@ -92,9 +95,13 @@ def to_dot(graph: Graph, counts: Counts | None = None) -> str:
     str
         Text that ``dot -Tpng`` takes.
     """
+    return _dot_text(graph, counts, {})
+
+
+def _dot_text(graph: Graph, counts: Counts | None, more: Mapping[str, str]) -> str:
     lines = [
         f"digraph {_identifier(graph.name or 'pipeline')} {{",
-        f"    graph{_attribute_list({**_GRAPH, **graph.graph_attributes})};",
+        f"    graph{_attribute_list({**_GRAPH, **graph.graph_attributes, **more})};",
         f"    node{_attribute_list(_NODE)};",
         f"    edge{_attribute_list(_EDGE)};",
         "",
@@ -127,18 +134,47 @@ def to_svg(graph: Graph, counts: Counts | None = None) -> str | None:
         An ``<svg>`` element, for a page or a notebook; ``None`` where the program is missing, or, with a warning,
         where it fails.
     """
+    drawn = _drawn("svg", _dot_text(graph, counts, {}))
+    if drawn is None:
+        return None
+    label = html.escape(f"the pipeline {', '.join(graph.segments[:20])}")
+    text = drawn.decode()
+    return text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def to_png(graph: Graph, counts: Counts | None = None) -> tuple[bytes, int, int] | None:
+    """Draw the graph as PNG, for what shows no SVG.
+
+    Parameters
+    ----------
+    graph, counts
+        As for `to_svg`.
+
+    Returns
+    -------
+    tuple or None
+        The picture, and the width and height at which it should be shown: it has twice as many pixels each way.
+        ``None`` as for `to_svg`.
+    """
+    drawn = _drawn("png", _dot_text(graph, counts, {"dpi": _DPI}))
+    if drawn is None:
+        return None
+    width, height = struct.unpack(">II", drawn[16:24])
+    return drawn, width // 2, height // 2
+
+
+def _drawn(kind: str, text: str) -> bytes | None:
     # A run draws nothing, so it need not wait for this import.
     graphviz: Any = importlib.import_module("graphviz")
     try:
-        drawn: str = graphviz.pipe("dot", "svg", to_dot(graph, counts).encode(), quiet=True).decode()
+        drawn: bytes = graphviz.pipe("dot", kind, text.encode(), quiet=True)
     except graphviz.ExecutableNotFound:
         return None
     except graphviz.CalledProcessError as error:
         said = (error.stderr or b"").decode(errors="replace").strip()
-        warnings.warn(f"the `dot` program could not draw the pipeline: {said or error}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"the `dot` program could not draw the pipeline: {said or error}", RuntimeWarning, stacklevel=3)
         return None
-    label = html.escape(f"the pipeline {', '.join(graph.segments[:20])}")
-    return drawn[drawn.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return drawn
 
 
 def to_text(graph: Graph, counts: Counts | None = None, ascii_only: bool = False) -> str:

@@ -55,11 +55,21 @@ The text of each says what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+
+from pipelet.tracebacks import without_engine
 
 
 class PipeletError(Exception):
     """The root of all errors that Pipelet raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the text says what is wrong, so that nobody has to read lines of the engine."""
+        trace = without_engine(self.__traceback__)
+        renderer = sys.modules["IPython"].get_ipython().InteractiveTB
+        lines: list[str] = renderer.structured_traceback(type(self), self, trace, tb_offset=1)
+        return lines
 
 
 class PipelineError(PipeletError):

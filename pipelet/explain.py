@@ -15,6 +15,8 @@ from pipelet.storage import Tree
 
 #: Of the tasks that will run so many are named by their inputs.
 _NAMED = 1000
+#: Of the lines of a diff; they can be read on light and dark pages.
+_DIFF_COLOURS = {"+": "#1a7f37", "-": "#cf222e"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,15 @@ class Explanation(dict[str, SegmentExplanation]):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        # JupyterLab would take a font in which nothing stands below what it belongs to.
+        return f'<pre style="font-family:monospace">{"<br>".join(map(_html_line, str(self).splitlines()))}</pre>'
+
+
+def _html_line(line: str) -> str:
+    """A line of the text; what a diff adds and takes away has a colour."""
+    shown = html.escape(line)
+    colour = _DIFF_COLOURS.get(line[6:7]) if line.startswith("    | ") else None
+    return f'<span style="color:{colour}">{shown}</span>' if colour else shown
 
 
 def explain(snapshot: Snapshot, tree: Tree, reader: Reader) -> Explanation:

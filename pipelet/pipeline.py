@@ -34,7 +34,7 @@ from pipelet.limits import read_limits
 from pipelet.planner import Snapshot
 from pipelet.reading import read_instances, read_outputs, read_tasks
 from pipelet.rebuild import reading, settled
-from pipelet.records import InstanceList, TaskList
+from pipelet.records import InstanceList, StatusCounts, TaskList
 from pipelet.statusdb import InstanceRow, Reader
 from pipelet.storage import Tree
 from pipelet.storage.durability import DEFAULT as DEFAULT_DURABILITY
@@ -236,13 +236,20 @@ class Pipeline:
         except OSError as error:
             raise PipelineError(f"the graph can't be written to {os.fspath(filename)}: {error.strerror}") from error
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str | bytes], dict[str, dict[str, int]]]:
         counts = self._picture_counts()
-        bundle = {"text/plain": drawing.to_text(self.graph, counts)}
+        bundle: dict[str, str | bytes] = {"text/plain": drawing.to_text(self.graph, counts)}
         picture = drawing.to_svg(self.graph, counts)
         if picture is not None:
             bundle["image/svg+xml"] = picture
-        return bundle
+        # Notebooks that came from elsewhere, and some pages, show no SVG.
+        pixels = None if picture is None else drawing.to_png(self.graph, counts)
+        if pixels is None:
+            return bundle, {}
+        bundle["image/png"], width, height = pixels
+        return bundle, {"image/png": {"width": width, "height": height}}
 
     def _picture_counts(self) -> dict[str, dict[str, int]] | None:
         try:
@@ -321,16 +328,16 @@ class Pipeline:
         with reading(tree, self.sqlfile) as reader:
             return read_instances(tree, reader, segment)
 
-    def status(self) -> dict[str, dict[str, int]]:
+    def status(self) -> StatusCounts:
         """Numbers of tasks by status, for each segment.
 
         Returns
         -------
-        dict
+        StatusCounts
             segment -> ``{"done": 4, "failed": 1}``; empty for a segment that, as its code is now, has not run, or whose
             code (or that of an ancestor) can't be read at the moment.
         """
-        return self._counts(waiting=False)
+        return StatusCounts(self._counts(waiting=False))
 
     def explain(self) -> Explanation:
         """What the next run would do with each segment, and why. Runs nothing.
@@ -349,6 +356,10 @@ class Pipeline:
         tree = Tree(self.prefix)
         with settled(tree, self.sqlfile, snapshot.keys.values()) as reader:
             return explain(snapshot, tree, reader)
+
+    def current_keys(self) -> dict[str, str]:
+        """The key of each segment as its code is now; one whose code (or an ancestor's) can't be read has none."""
+        return self._keys()[0]
 
     def _counts(self, waiting: bool) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {name: {} for name in self.graph.segments}

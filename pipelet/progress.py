@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from pipelet.summary import Failure, Summary, counts_html, counts_text, duration
 
 if TYPE_CHECKING:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
 __all__ = ["Bars", "Echo", "Failure", "SegmentProgress", "Summary", "Tracker", "WorkerProgress", "printer"]
 
@@ -174,35 +174,76 @@ _BAR_WIDTH = 30
 _LEAST_BAR = 5
 
 
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and "IPKernelApp" in shell.config
+def unwanted() -> bool:
+    """Whether the user wants no bars."""
+    return os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
 
 
 def can_show(stream: TextIO) -> bool:
-    """Whether bars make sense on this stream: a notebook, or a terminal that can move its cursor."""
-    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
+    """Whether bars make sense on this stream: a terminal that can move its cursor."""
+    if unwanted():
         return False
-    if in_notebook():
-        return True
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
     except (AttributeError, ValueError):  # no stream at all (pythonw), or a closed one
         return False
 
 
-class Bars:
-    """Progress bars, one for each segment that is at work.
+class Display(Protocol):
+    """What shows how a run goes on."""
 
-    A segment that has ended leaves one line. Where the output is neither a terminal nor a notebook nothing is shown,
-    and every method may be called all the same.
+    def show(self, snapshot: Sequence[SegmentProgress]) -> None:
+        """Draw the newest state; call it as often as wanted, a few times a second is enough."""
+
+    def write(self, text: str) -> None:
+        """Print a message without disturbing the bars."""
+
+    def close(self) -> None:
+        """Stop drawing; what was reached stays to be read."""
+
+
+class Pace:
+    """When segments began, and what can be said from that.
+
+    Parameters
+    ----------
+    clock
+        Gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begun: dict[str, tuple[float, int]] = {}
+
+    def note(self, item: SegmentProgress) -> None:
+        """Hear of a segment that has begun."""
+        self._begun.setdefault(item.segment, (self._clock(), item.done + item.failed))
+
+    def at_work(self, item: SegmentProgress) -> str:
+        """The numbers of a segment, and how long the rest will take."""
+        since, before = self._begun[item.segment]
+        ran = item.done + item.failed - before
+        left = (item.total or 0) - item.ended
+        known = ran and left and not item.growing
+        time_left = [f"{_clock_text((self._clock() - since) * left / ran)} left"] if known else []
+        return ", ".join([*numbers(item), *time_left])
+
+    def ended(self, item: SegmentProgress) -> str:
+        """The numbers of a segment that has ended, and how long it took."""
+        seconds = self._clock() - self._begun[item.segment][0]
+        return ", ".join([*numbers(item), *([f"in {duration(seconds)}"] if seconds >= 0.1 else [])])
+
+
+class Bars:
+    """Progress bars in a terminal, one for each segment that is at work.
+
+    A segment that has ended leaves one line. Where the output is no terminal nothing is shown, and every method may be
+    called all the same.
 
     Parameters
     ----------
     stream
-        Where to draw; the standard error unless given (in a notebook, the standard output).
+        Where to draw; the standard error unless given.
     enabled
         None finds out; True and False decide.
     clock
@@ -215,14 +256,11 @@ class Bars:
         enabled: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._notebook = in_notebook()
-        # a notebook paints the standard error red
-        self._stream = stream if stream is not None else sys.stdout if self._notebook else sys.stderr
-        self._clock = clock
+        self._stream = stream if stream is not None else sys.stderr
         self._lock = threading.RLock()
         self._bars: dict[str, tqdm[Any]] = {}
         self._bar_class: type[tqdm[Any]] | None = None
-        self._begun: dict[str, tuple[float, int]] = {}
+        self._pace = Pace(clock)
         self._told: set[str] = set()
         self._last: Sequence[SegmentProgress] = ()
         self.enabled = can_show(self._stream) if enabled is None else enabled
@@ -271,15 +309,12 @@ class Bars:
         begun = [item for item in snapshot if item.total and (item.running or item.ended)]
         at_work = [item for item in begun if not item.finished]
         for item in begun:
-            self._begun.setdefault(item.segment, (self._clock(), item.done + item.failed))
+            self._pace.note(item)
         self._told.difference_update(item.segment for item in at_work)
         self._end([item for item in begun if item.finished and item.segment not in self._told])
-        if self._notebook:
-            shown = at_work
-        else:
-            # those that run come before those that only have a start behind them
-            shown = sorted(at_work, key=lambda item: not item.running)[: max(1, min(_MOST_BARS, self._size()[1] - 3))]
-            shown = [item for item in at_work if item in shown]
+        # those that run come before those that only have a start behind them
+        shown = sorted(at_work, key=lambda item: not item.running)[: max(1, min(_MOST_BARS, self._size()[1] - 3))]
+        shown = [item for item in at_work if item in shown]
         self._place([item.segment for item in shown])
         self._refresh(shown)
 
@@ -298,21 +333,18 @@ class Bars:
 
     def _new_bar(self) -> tqdm[Any]:
         # a bar draws itself when it is made: delayed, so that it first gets its place and its numbers
-        options: dict[str, Any] = {"total": 1, "leave": self._notebook, "file": self._stream, "disable": False}
+        options: dict[str, Any] = {"total": 1, "leave": False, "file": self._stream, "disable": False}
         return self._class()(**options, dynamic_ncols=True, delay=1e-9, bar_format="{desc}", position=0)
 
     def _refresh(self, shown: Sequence[SegmentProgress]) -> None:
         lefts = [self._left_text(item) for item in shown]
-        rights = [self._right_text(item) for item in shown]
+        rights = [self._pace.at_work(item) for item in shown]
         longest = max((len(left) + len(right) for left, right in zip(lefts, rights, strict=True)), default=0)
         room = min(_BAR_WIDTH, self._size()[0] - longest - len(" ||  "))
         for item, left, right in zip(shown, lefts, rights, strict=True):
             bar = self._bars[item.segment]
             bar.n, bar.total = item.ended, item.total or 0
-            if self._notebook:
-                bar.bar_format = f"{left} {{bar}} {right}"
-            else:
-                bar.bar_format = f"{left} |{{bar:{room}}}| {right}" if room >= _LEAST_BAR else f"{left} {right}"
+            bar.bar_format = f"{left} |{{bar:{room}}}| {right}" if room >= _LEAST_BAR else f"{left} {right}"
             bar.refresh()
 
     def _left_text(self, item: SegmentProgress) -> str:
@@ -328,35 +360,20 @@ class Bars:
             name = f"{name[: width // 2 - 1]}..{name[1 - width // 2 :]}"
         return name.ljust(width)
 
-    def _right_text(self, item: SegmentProgress) -> str:
-        since, before = self._begun[item.segment]
-        ran = item.done + item.failed - before
-        left = (item.total or 0) - item.ended
-        known = ran and left and not item.growing
-        time_left = [f"{_clock_text((self._clock() - since) * left / ran)} left"] if known else []
-        return ", ".join([*_parts(item), *time_left])
-
     def _last_words(self, item: SegmentProgress) -> str:
         if not item.finished:
-            return ", ".join([self._left_text(item), *_parts(item)])
-        seconds = self._clock() - self._begun[item.segment][0]
-        took = [f"in {duration(seconds)}"] if seconds >= 0.1 else []
-        return f"{self._name(item)}  {', '.join([*_parts(item), *took])}"
+            return ", ".join([self._left_text(item), *numbers(item)])
+        return f"{self._name(item)}  {self._pace.ended(item)}"
 
     def _end(self, items: Sequence[SegmentProgress]) -> None:
         """Take the bars of these segments away, and tell in one line how each has ended."""
         if not items:
             return
-        # in a notebook the bars stay where they are, and need no line more
-        had_bar = [item for item in items if item.segment in self._bars]
-        if self._notebook:
-            self._refresh(had_bar)
         ending = {item.segment for item in items}
         self._place([segment for segment in self._bars if segment not in ending])
         self._told |= ending
         for item in items:
-            worth = item.done or item.failed or len(self._last) <= _SMALL_PIPELINE
-            if worth and not (self._notebook and item in had_bar):
+            if item.done or item.failed or len(self._last) <= _SMALL_PIPELINE:
                 self.write(self._last_words(item))
 
     def _size(self) -> os.terminal_size:
@@ -368,17 +385,18 @@ class Bars:
     def _class(self) -> type[tqdm[Any]]:
         if self._bar_class is None:
             # imported here: it takes longer than a run that has nothing to do
-            from tqdm.auto import tqdm
+            from tqdm import tqdm
 
             # tqdm would start a thread to watch its bars
             self._bar_class = type("Bar", (tqdm,), {"monitor_interval": 0})
         return self._bar_class
 
 
-def _parts(item: SegmentProgress) -> list[str]:
+def numbers(item: SegmentProgress) -> list[str]:
+    """The numbers of a segment in words."""
     # what failed stands first: the end of the line is what a narrow terminal loses
-    numbers = ((item.failed, "failed"), (item.done, "done"), (item.reused, "from disk"))
-    return [f"{number} {word}" for number, word in numbers if number]
+    parts = ((item.failed, "failed"), (item.done, "done"), (item.reused, "from disk"))
+    return [f"{number} {word}" for number, word in parts if number]
 
 
 def _clock_text(seconds: float) -> str:
@@ -387,7 +405,7 @@ def _clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
-def printer(log_level: int, bars: Bars | None) -> Echo:
+def printer(log_level: int, bars: Display | None) -> Echo:
     """How messages are printed: beside the progress bars, if there are any."""
     def echo(level: int, message: str) -> None:
         if not log_level or level < log_level:

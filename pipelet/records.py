@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import html
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
 import msgpack
+
+from pipelet.core.model import Status
+from pipelet.environment.values import short
+from pipelet.tables import html_table, short_path, shortened, text_table
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_T = TypeVar("_T")
+#: What is longer is cut in a table.
+_INPUT, _OUTPUT, _ERROR = 40, 40, 60
+#: Of an output so many elements are looked at.
+_ELEMENTS = 10
+_READING_ORDER = (Status.DONE, Status.FAILED, Status.RUNNING, Status.QUEUED)
 
 
 @dataclass(frozen=True)
@@ -67,14 +80,54 @@ class Task:
         return (self.ended - self.begun).total_seconds()
 
 
-class TaskList(list[Task]):
-    """A list of tasks that shows itself as a table in a notebook."""
+class Table(list[_T]):
+    """A list that shows itself as a table, in a notebook and as text."""
 
-    _SHOWN = 50
+    _NONE = "nothing"
+
+    def _shown(self) -> tuple[Sequence[str], list[Sequence[object]]]:
+        """The titles of the columns, and the rows."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> _T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> _T | Self:
+        # A part of a table is a table.
+        return type(self)(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+
+    def __str__(self) -> str:
+        return text_table(*self._shown()) if self else self._NONE
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows = [(task.id, task.text, task.status, _seconds(task.seconds), task.path or "") for task in self]
-        return _table(("id", "input", "status", "seconds", "path"), rows, self._SHOWN)
+        return html_table(*self._shown()) if self else f"<p>{self._NONE}</p>"
+
+
+class TaskList(Table[Task]):
+    """A list of tasks that shows itself as a table, in a notebook and as text.
+
+    Directories below the current one are told from there.
+    """
+
+    _NONE = "no tasks"
+
+    def _shown(self) -> tuple[Sequence[str], list[Sequence[object]]]:
+        head = ["task", "input", "output", "status", "seconds", "path"]
+        rows: list[list[object]] = [
+            [task.id, shortened(task.text, _INPUT), _output(task), task.status, _seconds(task.seconds),
+             short_path(task.path)]
+            for task in self
+        ]
+        if any(task.error for task in self):
+            head.insert(4, "error")
+            for task, row in zip(self, rows, strict=True):
+                row.insert(4, shortened((task.error or "").rstrip().rpartition("\n")[2], _ERROR))
+        return head, list(rows)
 
 
 @dataclass(frozen=True)
@@ -106,12 +159,15 @@ class Instance:
     segment: str = ""
 
 
-class InstanceList(list[Instance]):
-    """A list of instances that shows itself as a table in a notebook."""
+class InstanceList(Table[Instance]):
+    """A list of instances that shows itself as a table, in a notebook and as text.
 
-    _SHOWN = 50
+    Directories below the current one are told from there.
+    """
 
-    def _repr_html_(self) -> str:
+    _NONE = "no versions"
+
+    def _shown(self) -> tuple[Sequence[str], list[Sequence[object]]]:
         rows = [
             (
                 item.key[:6],
@@ -119,11 +175,28 @@ class InstanceList(list[Instance]):
                 item.tag or "",
                 ", ".join(f"{name}={value}" for name, value in item.params.items()),
                 ", ".join(f"{number} {status}" for status, number in item.counts.items()),
-                item.path,
+                short_path(item.path),
             )
             for item in self
         ]
-        return _table(("key", "created", "tag", "params", "tasks", "path"), rows, self._SHOWN)
+        return ("key", "created", "tag", "params", "tasks", "path"), list(rows)
+
+
+class StatusCounts(dict[str, dict[str, int]]):
+    """Numbers of tasks by status for each segment; it shows itself as a table, in a notebook and as text."""
+
+    def _shown(self) -> tuple[Sequence[str], list[Sequence[object]]]:
+        columns = [str(status) for status in _READING_ORDER]
+        rows = [(segment, *(counts.get(name) or "-" for name in columns)) for segment, counts in self.items()]
+        return ("segment", *columns), list(rows)
+
+    def __str__(self) -> str:
+        return text_table(*self._shown(), shown=len(self))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._shown(), shown=len(self))
 
 
 def seg_input(segment: str, parents: Sequence[str], grouped: bool, container: bytes | None) -> Any:
@@ -163,17 +236,10 @@ def _load(blob: bytes | None) -> Any:
 
 
 def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    return "" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]], shown: int) -> str:
-    def cells(tag: str, row: Sequence[object]) -> Iterator[str]:
-        for cell in row:
-            yield f"<{tag} style='text-align:left'>{html.escape(str(cell))}</{tag}>"
-
-    lines = ["<table>", f"<thead><tr>{''.join(cells('th', head))}</tr></thead>", "<tbody>"]
-    lines += [f"<tr>{''.join(cells('td', row))}</tr>" for row in rows[:shown]]
-    lines += ["</tbody>", "</table>"]
-    if len(rows) > shown:
-        lines.append(f"<p>and {len(rows) - shown} more</p>")
-    return "\n".join(lines)
+def _output(task: Task) -> str:
+    if task.output is None:
+        return ""
+    return shortened(", ".join(short(value) for value in task.output[:_ELEMENTS]), _OUTPUT)

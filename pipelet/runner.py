@@ -14,9 +14,10 @@ from pipelet.distrust import distrust, sweep
 from pipelet.errors import PipeletError, StorageError
 from pipelet.executors.base import Executor, InlineExecutor
 from pipelet.executors.plan import Site
+from pipelet.notebookbars import open_bars
 from pipelet.planner import Snapshot
 from pipelet.planrecorder import PlanRecorder
-from pipelet.progress import Bars, Echo, SegmentProgress, Tracker, WorkerProgress, printer
+from pipelet.progress import Echo, SegmentProgress, Tracker, WorkerProgress, printer
 from pipelet.rebuild import catch_up, has_instances, rebuild
 from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler, Stopped
@@ -25,6 +26,7 @@ from pipelet.storage import PrefixLock, Tree
 from pipelet.storage.holding import held
 from pipelet.storage.lastrun import write_last_run
 from pipelet.summary import Summary
+from pipelet.worker import script_frames
 
 #: How long a run waits for another one that is just about to end.
 _LOCK_PATIENCE = 2.0
@@ -206,7 +208,7 @@ class InteractiveRun:
         Exception
             Where tasks run right here: what a failing one raised, once the failure is on record.
         """
-        bars = Bars()
+        bars = open_bars()
 
         def report(items: Sequence[SegmentProgress]) -> None:
             self._tracker.update(items)
@@ -215,6 +217,13 @@ class InteractiveRun:
         hooks = Hooks(printer(self._log_level, bars), report, lambda: False)
         try:
             return execute(self._snapshot(), self._make_executor, hooks, lambda: None)
+        except BaseException as error:
+            # What a script raised is shown as if the caller had run it, and IPython leaves this frame out, too.
+            frames = script_frames(error)
+            if frames is None:
+                raise
+            __tracebackhide__ = True
+            raise error.with_traceback(frames)  # noqa: B904 - it is the same error
         finally:
             bars.close()
             self._tracker.finish()

@@ -9,6 +9,7 @@ from html import escape
 from typing import NamedTuple
 
 from pipelet.failurekinds import EXCEPTION, FRAME, is_users
+from pipelet.tables import html_table
 
 #: How many failures are told one by one; a run of 100,000 tasks may have as many.
 SHOWN_FAILURES = 20
@@ -221,7 +222,8 @@ class Summary:
     def _repr_html_(self) -> str:
         parts = [f"<p><b>{'<br>'.join(escape(line) for line in self.headlines())}</b></p>"]
         if self.counts:
-            parts.append(counts_html(self.counts, self.waiting))
+            # Nothing is queued any more in most runs that are over.
+            parts.append(counts_html(self.counts, self.waiting, everything=False))
         shown, rest = self._shown()
         for item in shown:
             if item.number > 1:
@@ -230,7 +232,8 @@ class Summary:
                 number = "" if failure.task is None else f" {failure.task}"
                 title = plain(f"{failure.segment}{number} ({failure.input}): {failure.error}", 300)
                 log = f"<p>log: <code>{escape(failure.log)}</code></p>" if failure.log else ""
-                text = f"<pre>{escape(_cut(failure.traceback or failure.error, _SHOWN_TEXT))}</pre>"
+                shown_text = escape(_cut(failure.traceback or failure.error, _SHOWN_TEXT))
+                text = f'<pre style="font-family:monospace">{shown_text}</pre>'
                 parts.append(f"<details><summary>{escape(title)}</summary>{text}{log}</details>")
             if item.more:
                 parts.append(f"<p>and {item.more} more of this kind</p>")
@@ -351,13 +354,16 @@ def counts_text(counts: Mapping[str, Mapping[str, int]], waiting: Iterable[str] 
     return "\n".join(lines)
 
 
-def counts_html(counts: Mapping[str, Mapping[str, int]], waiting: Iterable[str] = ()) -> str:
-    """Draw the counts of each segment as an HTML table."""
+def counts_html(
+    counts: Mapping[str, Mapping[str, int]], waiting: Iterable[str] = (), everything: bool = True
+) -> str:
+    """Draw the counts of each segment as an HTML table; only on request with columns that are empty."""
     behind = frozenset(waiting)
-    head = "".join(f"<th>{title}</th>" for title in ("segment", *(title for _, title in COLUMNS), ""))
-    lines = []
+    columns = [each for each in COLUMNS if everything or any(numbers.get(each[0]) for numbers in counts.values())]
+    head = ("segment", *(title for _, title in columns), *([""] if behind else []))
+    rows = []
     for segment, numbers in counts.items():
-        cells = "".join(f"<td>{numbers.get(name) or '-'}</td>" for name, _ in COLUMNS)
-        note = "waiting" if segment in behind else ""
-        lines.append(f"<tr><th>{escape(segment)}</th>{cells}<td>{note}</td></tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        cells = [numbers.get(name) or "-" for name, _ in columns]
+        note = ["waiting" if segment in behind else ""] if behind else []
+        rows.append((segment, *cells, *note))
+    return html_table(head, rows, len(rows))

@@ -31,6 +31,7 @@ from pipelet.errors import FingerprintError, OutputError, TaskError
 from pipelet.modules import loaded_from, module_facts
 from pipelet.plotting import Screenless
 from pipelet.processstate import ProcessState
+from pipelet.tracebacks import without_engine
 
 _HOST = socket.gethostname()
 #: What is longer than that in an error's text is cut out of its middle.
@@ -260,6 +261,20 @@ def user_frames(error: BaseException) -> types.TracebackType | None:
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
     return frames
+
+
+def script_frames(error: BaseException) -> types.TracebackType | None:
+    """The traceback of what a script raised, from the script on and without the engine's frames.
+
+    Returns
+    -------
+    traceback or None
+        ``None`` for what did not come out of a script.
+    """
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code is not Bench._execute.__code__:
+        frames = frames.tb_next
+    return None if frames is None else without_engine(frames)
 
 
 def _end_fork() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
 import re
-import signal
+import subprocess
 import sys
 import threading
 import xml.etree.ElementTree as ET
@@ -30,16 +32,29 @@ from pipelet.pipeline import Pipeline
 """
 
 
+class Client(NotebookClient):
+    """Also keeps what displays showed before they were drawn anew, as text."""
+
+    drawn: list[str]
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        if "display_data" in msg["msg_type"]:
+            self.drawn.append(msg["content"]["data"]["text/plain"])
+        return super().process_message(msg, cell, cell_index)
+
+
 class Notebook:
     """A notebook that is written while its kernel runs, in the directory of a project."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self._book = nbformat.v4.new_notebook()
-        self._client = NotebookClient(
+        self._client = Client(
             self._book, timeout=int(2 * PATIENCE), allow_errors=True,
             resources={"metadata": {"path": str(project.root)}},
         )
+        #: All that displays have shown.
+        self.drawn = self._client.drawn = []
         self._client.create_kernel_manager()
         # caches of compiled modules are what a second run might fall for
         environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -47,12 +62,23 @@ class Notebook:
         self._client.start_new_kernel_client()
         self.good(START)
 
+    @property
+    def manager(self) -> Any:
+        """What starts and interrupts the kernel."""
+        return self._client.km
+
     def cell(self, code: str) -> list[Any]:
         """Run a new cell; give its outputs."""
         cell = nbformat.v4.new_code_cell(code)
         self._book.cells.append(cell)
+        #: Whether the cell went wrong, so that "run all" would stop there.
+        self.failed = False
+        self._client.on_cell_error = self._note_failure
         self._client.execute_cell(cell, len(self._book.cells) - 1)
         return list(cell.outputs)
+
+    def _note_failure(self, **about: Any) -> None:
+        self.failed = True
 
     def good(self, code: str) -> list[Any]:
         """Run a cell that must not fail."""
@@ -100,6 +126,8 @@ def test_a_pipeline_in_cells(notebook: Notebook) -> None:
     text, fills = texts_and_colours(before["image/svg+xml"])
     assert "no tasks" in text
     assert not fills.intersection(style.fill for style in STATUS_STYLES.values())
+    # what shows no SVG shows pixels
+    assert base64.b64decode(before["image/png"]).startswith(b"\x89PNG")
 
     # both launchers; nothing has to be wrapped in `if __name__ == "__main__"`
     notebook.good("w, t = launch_process(P, 2, log_level=0)\nsummary = w.run()")
@@ -131,7 +159,6 @@ def test_a_pipeline_in_cells(notebook: Notebook) -> None:
     # the interactive mode raises what the segment raised
     error = notebook.cell("w, t = launch_interactive(P, log_level=0)\nw.run()")[-1]
     assert (error.output_type, error.ename) == ("error", "ValueError")
-    assert "b.py" in "\n".join(error.traceback)
 
     notebook.project.write(b="set_output([get_input()])")
     notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
@@ -233,16 +260,64 @@ summary = w.run()
     assert notebook.value("P.outputs('b')") == [3, 1, 60, 20]
 
 
-def interrupting(look: Callable[[], bool], group: int) -> threading.Thread:
-    """Send what the stop button of a notebook sends, once something is seen."""
+def lines_of(error: Any) -> list[str]:
+    """The lines of a traceback as IPython shows it, without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)).splitlines()
+
+
+def test_an_exception_shows_the_lines_of_the_segment_and_none_of_the_engine(notebook: Notebook) -> None:
+    project = notebook.project
+    project.write(
+        a="x = get_input()\nhook('more', globals())\nset_output([x])",
+        # it is the code that runs which is shown, whatever becomes of the file
+        a_more="def weigh(what):\n    return 1 / what\n\n"
+        f"open({str(project.root / 'a_more.py')!r}, 'w').close()\nweigh(x)",
+        b="get_input('mould')",
+    )
+    notebook.good("P = Pipeline('a -> b', './', './prefix')\nP.push(a=[1, 0])")
+    error = notebook.cell("w, t = launch_interactive(P, log_level=0)\nw.run()")[-1]
+    lines = lines_of(error)
+    assert [line.split(None, 2)[1:] for line in lines if re.match(r"-+> ", line)] == [
+        ["2", "w.run()"], ["2", "hook('more', globals())"], ["5", "weigh(x)"], ["2", "return 1 / what"],
+    ]
+    files = [line.split()[1].partition(":")[0] for line in lines if line.startswith("File ")]
+    assert [Path(file).name for file in files] == ["a.py", "a_more.py", "a_more.py"]
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+    # the debugger has the variables of the script
+    debugger = "import sys\nframe = [frame for frame, _ in __import__('traceback').walk_tb(sys.last_traceback)][-1]"
+    notebook.good(debugger)
+    assert notebook.value("[frame.f_locals['what'], frame.f_back.f_globals['x']]") == [0, 0]
+    # what the engine itself refuses is told at the line that asked for it
+    error = notebook.cell("w, t = launch_interactive(P, log_level=0)\nw.run()")[-1]
+    lines = lines_of(error)
+    assert [line for line in lines if line.startswith("File ")] == [f"File {project.root}/b.py:1"]
+    assert lines[-1] == "InputNameError: segment 'b' has no parent named 'mould'; known are: a"
+    for code in ("P.tasks('c')", "launch_process(P, 0)", "P.push(b=[1])"):
+        lines = lines_of(notebook.cell(code)[-1])
+        assert f"----> 1 {code}" in lines
+        assert not [line for line in lines if line.startswith("File ")]
+
+
+def interrupting(notebook: Notebook, look: Callable[[], bool]) -> threading.Thread:
+    """Do what the stop button of a notebook does, once something is seen."""
 
     def watch() -> None:
         until(look, "the moment to interrupt")
-        os.killpg(group, signal.SIGINT)
+        asyncio.run(notebook.manager.interrupt_kernel())
 
     thread = threading.Thread(target=watch)
     thread.start()
     return thread
+
+
+def descendants(pid: int) -> set[int]:
+    """All the processes that come from one, also those that have lost their parents but not their session."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,sess="], capture_output=True, text=True, check=True).stdout
+    table = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    found = {pid}
+    while more := {own for own, parent, session in table if parent in found or session in found} - found:
+        found |= more
+    return found - {pid}
 
 
 @pytest.mark.parametrize("launch", ["launch_interactive(P, log_level=0)", "launch_process(P, 2, log_level=0)"])
@@ -250,36 +325,57 @@ def test_the_stop_button_ends_the_run_and_the_kernel_goes_on(notebook: Notebook,
     project = notebook.project
     project.write(
         a=f"ROOT = {str(project.root)!r}" + """
-import os, time
-with open(f"{ROOT}/pids", "a") as file:
-    print(os.getpid(), file=file)
+import os, subprocess, time
 x = get_input()
-while x == "endless" and not os.path.exists(f"{ROOT}/open"):
-    time.sleep(0.01)
+with open(get_data_fn("half"), "w") as file:
+    file.write("half")
+if x == "endless" and not os.path.exists(f"{ROOT}/open"):
+    program = subprocess.Popen(["sleep", "1000"])
+    with open(f"{ROOT}/pids", "a") as file:
+        print(os.getpid(), program.pid, file=file)
+    program.wait()
+    time.sleep(1000)
+with open(get_data_fn("whole"), "w") as file:
+    file.write("whole")
 set_output([x])
 """,
         b="set_output([get_input()])",
     )
-    notebook.good("P = Pipeline('a -> b', './', './prefix')\nP.push(a=['quick', 'endless'])")
-    group = os.getpgid(notebook.value("os.getpid()"))
+    notebook.good("P = Pipeline('a -> b', './', './prefix')\nP.push(a=['quick', 'endless', 'last'])")
+    kernel = notebook.value("os.getpid()")
+    before = descendants(kernel)
     seen = project.pipeline("a -> b")
+    running: set[int] = set()
 
     def at_work() -> bool:
-        counts = seen.status()["a"]
         # in the interactive mode the second task has begun when its line is written
-        return len(project.lines("pids")) == 2 and (counts.get("done") == 1 or "interactive" in launch)
+        done = seen.status()["a"].get("done") == 2
+        begun = len(project.lines("pids")) == 1 and (done or "interactive" in launch)
+        running.update(descendants(kernel) - before)
+        return begun
 
-    thread = interrupting(at_work, group)
+    thread = interrupting(notebook, at_work)
     outputs = notebook.cell(f"w, t = {launch}\nw.run()")
     thread.join()
     assert [item.ename for item in outputs if item.output_type == "error"] == ["KeyboardInterrupt"]
-    kernel = notebook.value("os.getpid()")
-    assert until(lambda: not alive({int(pid) for pid in project.lines("pids")} - {kernel}))
-    assert notebook.value("P.status()['a']") == {"done": 1, "queued": 1}
-    # nobody holds the prefix, and the next run goes on from there
+    # the tasks are stopped, with what they had started, and so are the processes of the run
+    pids = {int(pid) for line in project.lines("pids") for pid in line.split()} - {kernel}
+    assert pids
+    assert running >= pids
+    until(lambda: not alive(running), "the end of all processes")
+    assert not list(Path(project.prefix, ".pipelet").glob("lock*"))
+    stopped = {"done": 1, "queued": 2} if "interactive" in launch else {"done": 2, "queued": 1}
+    assert notebook.value("dict(P.status()['a'])") == stopped
+    # the next run in the same kernel goes on from there, with nothing half-done
     (project.root / "open").touch()
+    done = sum(counts.get("done", 0) for counts in seen.status().values())
     notebook.good(f"w, t = {launch}\nsummary = w.run()")
-    assert notebook.value("[summary.done, summary.reused, P.outputs('b')]") == [3, 1, ["quick", "endless"]]
+    assert notebook.value("[summary.done, summary.reused, P.outputs('b')]") == [
+        6 - done, done, ["quick", "endless", "last"]
+    ]
+    assert all(sorted(os.listdir(task.path)) == ["half", "whole"] for task in seen.tasks("a"))
+    # and its bars are there again
+    assert bars_of(notebook.good(f"w, t = {launch}\nsummary = w.run()")) == ["a  3/3  3 from disk\nb  3/3  3 from disk"]
 
 
 def test_the_kernel_is_free_while_processes_work(notebook: Notebook) -> None:
@@ -300,6 +396,54 @@ def test_the_kernel_is_free_while_processes_work(notebook: Notebook) -> None:
     assert notebook.value("t.finished") is True
 
 
+# --- segments in cells
+
+
+def test_segments_are_written_in_cells(notebook: Notebook) -> None:
+    def said(code: str) -> str:
+        return "".join(output.text for output in notebook.good(code) if output.output_type == "stream").strip()
+
+    assert said("%load_ext pipelet") == ""
+    assert said("%%segment a --dir code\nset_output([1, 2])") == "code/a.py: new file"
+    notebook.good("P = Pipeline('a -> b', 'code', './prefix')")
+    assert said("%%segment b\nset_output([10 * get_input()])") == "code/b.py: new file"
+    notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
+    changed = "code/b.py: changed, the next run computes a new version of b"
+    assert said("%%segment b\nset_output([20 * get_input()])") == changed
+    notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
+    assert notebook.value("[P.outputs('b'), summary.done, summary.reused]") == [[20, 40], 2, 1]
+    # a refused cell stops what comes after it, and the file is that of before
+    file = notebook.project.root / "code" / "b.py"
+    before = file.read_text()
+    (shown,) = notebook.cell("%%segment b\nset_output(")
+    assert shown.name == "stderr"
+    assert shown.text.splitlines()[:3] == [
+        "UsageError: code/b.py, line 1, column 11: '(' was never closed", "    set_output(", "              ^",
+    ]
+    assert notebook.failed
+    assert file.read_text() == before
+
+
+def test_segments_are_written_in_a_terminal(project: Project) -> None:
+    words = ["--no-banner", "--simple-prompt", "--no-confirm-exit", "--HistoryManager.enabled=False"]
+    child = pexpect.spawn(
+        sys.executable, ["-m", "IPython", *words], cwd=str(project.root), timeout=PATIENCE, encoding="utf-8",
+        env={**ENVIRONMENT, "TERM": "dumb", "IPYTHONDIR": str(project.root / "ipython")}, echo=False,
+    )
+    for line, answer in (
+        ("%load_ext pipelet", r"In \[2\]: "),
+        ("get_ipython().run_cell_magic('segment', 'melt', 'x = 1\\n')", "melt.py: new file"),
+        ("get_ipython().run_cell_magic('segment', 'melt', '# x\\nx = 1\\n')", "melt.py: changed in comments"),
+        ("get_ipython().run_cell_magic('segment', 'melt', 'x = = 1\\n')", r"x = = 1\r\n +\^\r\nthe file stays"),
+    ):
+        child.sendline(line)
+        child.expect(answer)
+    child.sendline("exit")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (project.root / "melt.py").read_text() == "# x\nx = 1\n"
+
+
 # --- bars
 
 SLOW = """
@@ -313,12 +457,8 @@ set_output([x])
 
 
 def bars_of(outputs: list[Any]) -> list[str]:
-    """The text of each bar among the outputs of a cell."""
-    return [
-        item.data["text/plain"]
-        for item in outputs
-        if item.output_type == "display_data" and "application/vnd.jupyter.widget-view+json" in item.data
-    ]
+    """The bars among the outputs of a cell, as text."""
+    return [item.data["text/plain"] for item in outputs if item.output_type == "display_data"]
 
 
 def test_a_notebook_shows_a_bar_for_each_segment(notebook: Notebook) -> None:
@@ -326,15 +466,38 @@ def test_a_notebook_shows_a_bar_for_each_segment(notebook: Notebook) -> None:
     notebook.project.write(a=text, b=text)
     notebook.good("P = Pipeline('a -> b', './', './prefix', order='breadth')\nP.push(a=range(6))")
     outputs = notebook.good("w, t = launch_process(P, 1, log_level=0)\nsummary = w.run()")
-    bars = bars_of(outputs)
-    assert [bar.split()[0] for bar in bars] == ["a", "b"]
-    assert all("/6" in bar for bar in bars)
-    assert not [item for item in outputs if item.get("name") == "stderr"]
+    # what is saved is the last state, in a form that needs no widget and no script
+    (shown,) = outputs
+    assert set(shown.data) == {"text/plain", "text/html"}
+    assert re.fullmatch(r"a  6/6  6 done, in [\d.]+ s\nb  6/6  6 done, in [\d.]+ s", shown.data["text/plain"])
+    ET.fromstring(shown.data["text/html"])
+    assert "<script" not in shown.data["text/html"]
+    assert "<style" not in shown.data["text/html"]
     # the second time there is nothing to watch, and it is told what there was
     again = notebook.good("w, t = launch_interactive(P, log_level=0)\nsummary = w.run()")
-    said = bars_of(again) + [item.text for item in again if item.output_type == "stream"]
-    lines = [" ".join(line.split()) for line in "".join(said).splitlines()]
-    assert lines == ["a 6 from disk", "b 6 from disk"]
+    assert bars_of(again) == ["a  6/6  6 from disk\nb  6/6  6 from disk"]
+    assert len(again) == 1
+
+
+def test_the_bars_of_a_notebook_move_while_it_runs(notebook: Notebook) -> None:
+    project = notebook.project
+    project.write(
+        a="import os, time\n"
+        f"while get_input() == 3 and not os.path.exists({str(project.root / 'open')!r}):\n    time.sleep(0.01)\n"
+        "set_output([1])"
+    )
+    notebook.good("P = Pipeline('a', './', './prefix')\nP.push(a=range(4))\nw, t = launch_process(P, 2, log_level=0)")
+
+    def watch() -> None:
+        until(lambda: any(text.startswith("a  3/4  3 done") for text in notebook.drawn), "a bar with three of four")
+        (project.root / "open").touch()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    (shown,) = notebook.good("w.run();")
+    watching.join()
+    assert len(notebook.drawn) >= 2
+    assert shown.data["text/plain"].startswith("a  4/4  4 done")
 
 
 MAIN = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipelet.core.graph import Graph, build_graph
-from pipelet.drawing import STATUS_STYLES, to_dot, to_svg, to_text
+from pipelet.drawing import STATUS_STYLES, to_dot, to_png, to_svg, to_text
 
 pytestmark = pytest.mark.skipif(shutil.which("dot") is None, reason="the `dot` program is not installed")
 
@@ -123,6 +125,26 @@ def test_an_svg_has_the_colours_of_the_statuses() -> None:
     for style in STATUS_STYLES.values():
         assert style.fill in drawn
         assert style.line in drawn
+
+
+def test_a_png_has_twice_the_pixels_of_its_size_and_the_colours_of_the_statuses(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = build_graph('digraph "a { b" { melt -> pour }')
+    drawn, vector = to_png(graph, {"melt": {"done": 3}}), to_svg(graph, {"melt": {"done": 3}})
+    assert drawn is not None
+    assert vector is not None
+    data, width, height = drawn
+    picture = Image.open(io.BytesIO(data)).convert("RGBA")
+    assert picture.size == (pytest.approx(2 * width, abs=1), pytest.approx(2 * height, abs=1))
+    # points are larger than pixels of a page
+    points = float(ElementTree.fromstring(vector).get("width", "").removesuffix("pt"))
+    assert width == pytest.approx(points * 4 / 3, abs=2)
+    colours = {f"#{red:02x}{green:02x}{blue:02x}" for _, (red, green, blue, _) in picture.getcolors(100_000)}
+    assert STATUS_STYLES["done"].fill in colours
+    assert STATUS_STYLES["failed"].fill not in colours
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert to_png(graph) is None
 
 
 def test_a_graph_that_the_program_refuses_gives_a_warning_and_text_remains() -> None:

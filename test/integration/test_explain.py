@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 import pytest
@@ -55,8 +56,19 @@ def test_when_there_is_nothing_to_run_it_is_one_line(project):
     assert everything(two) == before
     assert said.up_to_date
     assert str(said) == "nothing to run: all 4 tasks are on disk"
-    assert "<pre>nothing to run" in said._repr_html_()
+    assert ">nothing to run" in said._repr_html_()
     assert all(item.up_to_date for item in said.values())
+
+
+def test_in_a_notebook_what_a_diff_adds_and_takes_away_has_a_colour(project):
+    one = lab(project, "a", a="x = '<b>'\nset_output([x])")
+    one.ran()
+    project.write(a="x = '<i>'\nset_output([x])")
+    page = one.pipeline().explain()._repr_html_()
+    shown = re.findall(r'<span style="color:(#\w+)">    \| ([-+]x.*?)</span>', page)
+    assert [line for _, line in shown] == ["-x = &#x27;&lt;b&gt;&#x27;", "+x = &#x27;&lt;i&gt;&#x27;"]
+    assert shown[0][0] != shown[1][0]
+    assert "color" not in page[page.index(" set_output") - 40 :]
 
 
 def test_changed_code_shows_as_a_diff_and_its_children_name_their_parent(project):

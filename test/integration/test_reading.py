@@ -173,7 +173,7 @@ def test_reading_before_the_first_run_gives_nothing_and_makes_nothing(project: P
     assert (pipeline.tasks("a"), pipeline.outputs("a"), pipeline.instances("a")) == ([], [], [])
     assert pipeline.status() == {"a": {}, "b": {}, "d": {}}
     assert pipeline.explain()["a"].to_run == 1
-    assert "a" in pipeline._repr_mimebundle_()["text/plain"]
+    assert "a" in pipeline._repr_mimebundle_()[0]["text/plain"]
     assert not project.prefix.exists()
 
 
@@ -201,7 +201,7 @@ def test_a_segment_whose_code_can_not_be_read_hides_only_itself_and_its_children
         assert made.tasks("a") == tasks
         assert made.outputs("a") == outputs
         assert made.status() == {"a": counts["a"], "b": {}, "d": {}}
-        assert "2 done" in made._repr_mimebundle_()["text/plain"]
+        assert "2 done" in made._repr_mimebundle_()[0]["text/plain"]
         for name in ("b", "d"):
             with pytest.raises(PipelineError, match=r"b\.py"):
                 made.tasks(name)
@@ -233,7 +233,7 @@ def test_a_damaged_database_says_how_to_make_it_anew(made: Pipeline) -> None:
         with pytest.raises(DatabaseError, match="pipeutils -r"):
             read()
     # the picture shows what it can
-    assert "a" in made._repr_mimebundle_()["text/plain"]
+    assert "a" in made._repr_mimebundle_()[0]["text/plain"]
 
 
 # --- beside a run, and as somebody else
@@ -272,7 +272,7 @@ def test_reading_while_another_process_runs(project: Project) -> None:
         assert pipeline.outputs("a") == ["first"]
         assert pipeline.instances("a")[0].counts == {"done": 1, "running": 1}
         assert pipeline.status()["b"] == {}
-        assert "1 running" in pipeline._repr_mimebundle_()["text/plain"]
+        assert "1 running" in pipeline._repr_mimebundle_()[0]["text/plain"]
         pipeline.explain()
         (project.root / "open").touch()
         assert process.communicate(timeout=120)[1] == ""
@@ -329,7 +329,7 @@ def test_read_permission_is_enough(public: Path) -> None:
             *(look(name) for name in "abd" for look in (pipeline.tasks, pipeline.outputs, pipeline.instances)),
             pipeline.status(),
             str(pipeline.explain()),
-            pipeline._repr_mimebundle_()["text/plain"],
+            pipeline._repr_mimebundle_()[0]["text/plain"],
         ]
 
     expected = read()
