@@ -132,6 +132,7 @@ class _Job:
         import dask
 
         self._attempt += 1
+        POSTS.open()
         name = self._options.name if self._attempt == 1 else f"{self._options.name}~{self._attempt}"
         with dask.config.set(dask_settings(server)):
             worker = _worker_class()(
