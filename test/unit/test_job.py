@@ -9,6 +9,8 @@ import pytest
 from pipelet.errors import LauncherError
 from pipelet.executors.cluster import job
 from pipelet.executors.post import POSTS
+from pipelet.launchers import job_script
+from pipelet.pipeline import Pipeline
 
 
 def test_a_job_whose_script_took_all_its_time_says_so_before_it_joins(
@@ -20,3 +22,11 @@ def test_a_job_whose_script_took_all_its_time_says_so_before_it_joins(
     with pytest.raises(LauncherError, match=r"the job is 57 s old .* after 55 s: give it more walltime, or a job_head"):
         job._Job(options, str(tmp_path))
     assert POSTS.shift is before
+
+
+def test_a_code_directory_whose_name_no_batch_system_takes(tmp_path: Path) -> None:
+    place = tmp_path / "日本"
+    place.mkdir()
+    (place / "a.py").write_text("")
+    script = job_script(Pipeline("a", code_dir=place, prefix=tmp_path / "prefix"), "slurm")
+    assert "#SBATCH -J pipelet\n" in script
