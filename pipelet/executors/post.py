@@ -322,7 +322,10 @@ def run_at_post(terms_path: str, packed: bytes | str, tell: Callable[[Report], N
         post = POSTS.at(terms_path)
         return Report(b"") if post is None else post.run(packed, tell or _nobody)
     except OSError as error:
-        return Report(b"", trouble=f"the run's files can't be read in a worker: {error}")
+        why = f"the run's files can't be read in a worker, or its own not be written: {error}"
+        # It would hand back one batch after the other, and faster than others do any work.
+        POSTS.shift.give_up(why)
+        return Report(b"", trouble=why, worker=POSTS.shift.name, job=POSTS.shift.job)
 
 
 def _nobody(report: Report) -> None:

@@ -14,6 +14,7 @@ from support import Project
 
 from pipelet.core.calls import Batch, SegmentContext, TaskCall
 from pipelet.executors import far, post
+from pipelet.executors.cluster.shift import JobShift
 from pipelet.executors.wire import BatchPacker, write_whole
 from pipelet.launchers import launch_executor
 from pipelet.limits import Limits
@@ -77,3 +78,13 @@ def test_whoever_waits_for_a_late_file_holds_up_nobody(tmp_path: Path) -> None:
     write_whole(path, pickle.dumps(TERMS))
     waiting.join(30)
     assert found == [None]
+
+
+def test_a_worker_that_can_not_read_what_it_needs_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    posts = post.Posts()
+    posts.shift = shift = JobShift("job 1 on node3", "1", None, None)
+    monkeypatch.setattr(post, "POSTS", posts)
+    monkeypatch.setattr(post, "LATE_SECONDS", 0.1)
+    report = post.run_at_post(str(tmp_path / "terms"), packed_batch(tmp_path))
+    assert "No such file" in report.trouble
+    assert (report.worker, report.job, shift.broken, shift.why) == ("job 1 on node3", "1", True, report.trouble)
