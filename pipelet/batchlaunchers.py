@@ -307,6 +307,7 @@ def _job_options(
     """
     from pipelet.executors.cluster.options import JobOptions
 
+    code = os.path.basename(os.path.normpath(P.code_dir))
     known = sorted(set(JobOptions.__dataclass_fields__) - {"system"})
     for name in options:
         if name not in known:
@@ -315,7 +316,7 @@ def _job_options(
             meant = _OTHER_WORDS.get(name) or (near[0] if near else "")
             hint = f": did you mean {meant!r}? There are" if meant else "; there are"
             raise LauncherError(f"{launcher} has no option {name!r}{hint} {', '.join(known)}")
-    name = options.get("job_name") or os.path.basename(os.path.normpath(P.code_dir)) or "pipelet"
+    name = options.get("job_name") or (code if re.search("[A-Za-z0-9]", code) else "pipelet")
     try:
         return JobOptions(system=system or _which(None, None), **{**options, "job_name": name})
     except LauncherError as error:

@@ -99,7 +99,9 @@ class FarExecutor(abc.ABC):
         self._scratch_dir = os.path.join(engine_dir, _SHARED, run)
         # What a run left that was killed.
         shutil.rmtree(os.path.dirname(self._scratch_dir), ignore_errors=True)
-        os.makedirs(self._scratch_dir, mode=0o700)
+        # By default only the last one of new directories gets the mode, and others could move it out of the way.
+        for directory in (os.path.dirname(self._scratch_dir), self._scratch_dir):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
         self._packer = BatchPacker(self._scratch_dir)
         self._lock = threading.Lock()
         self._count = 0

@@ -102,6 +102,8 @@ class Post:
         # Workers die with the thread that has started them, and the threads that call us come and go.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="pipelet-starter")
         self._lock = threading.Lock()
+        #: Held while a batch is begun, for what has half begun can't be ended.
+        self._beginning = threading.Lock()
         self._idle: list[tuple[float, ProcessExecutor]] = []
         self._busy: set[ProcessExecutor] = set()
         self._count = 0
@@ -149,7 +151,10 @@ class Post:
         return report._replace(left=report.left + refused)
 
     def _run(self, executor: ProcessExecutor, batch: Batch, tell: Callable[[Report], None]) -> Report:
-        future = self._starter.submit(_submit, executor, batch).result()
+        with self._beginning:
+            if self._closed.is_set():
+                return self._report((), [call.id for call in batch.calls])
+            future = self._starter.submit(_submit, executor, batch).result()
         results: list[TaskResult] = []
         running: int | None = None
         while not wait([future], self._terms.tell_seconds).done:
@@ -170,7 +175,7 @@ class Post:
     def close(self) -> None:
         """End the workers, also those that run a task; what they have done is still returned by `run`."""
         self._closed.set()
-        with self._lock:
+        with self._beginning, self._lock:
             executors = [*self._busy, *(executor for _, executor in self._idle)]
             self._idle.clear()
         for executor in executors:
@@ -251,9 +256,10 @@ class Posts:
         self.scratch: str | None = None
         self._lock = threading.Lock()
         self._posts: dict[str, Post] = {}
+        self._open = True
 
-    def at(self, terms_path: str) -> Post:
-        """The post of the run that has put down its terms in a file.
+    def at(self, terms_path: str) -> Post | None:
+        """The post of the run that has put down its terms in a file; ``None`` once all were ended.
 
         Raises
         ------
@@ -262,17 +268,28 @@ class Posts:
         """
         with self._lock:
             post = self._posts.get(terms_path)
-            if post is None:
+            if post is not None or not self._open:
+                return post
+        # Without the lock, since that may take a minute, in which others want to know what is busy, or end all.
+        terms = pickle.loads(read_late(terms_path, LATE_SECONDS))
+        with self._lock:
+            post = self._posts.get(terms_path)
+            if post is None and self._open:
                 if not self._posts:
                     # A pool's process waits for its threads when it ends, and ours for their workers.
                     multiprocessing.util.Finalize(self, self.close, exitpriority=100)
-                terms = pickle.loads(read_late(terms_path, LATE_SECONDS))
                 post = self._posts[terms_path] = Post(terms, self.shift, self.scratch)
             return post
 
-    def close(self, terms_path: str | None = None) -> None:
-        """End the post of a run, or all of them."""
+    def open(self) -> None:
+        """Take batches again after `close`."""
         with self._lock:
+            self._open = True
+
+    def close(self, terms_path: str | None = None) -> None:
+        """End the post of a run; or all of them, and take no batch from then on."""
+        with self._lock:
+            self._open = self._open and terms_path is not None
             paths = list(self._posts) if terms_path is None else [terms_path]
             posts = [self._posts.pop(path) for path in paths if path in self._posts]
         for post in posts:
@@ -302,9 +319,13 @@ def run_at_post(terms_path: str, packed: bytes | str, tell: Callable[[Report], N
         As for `Post.run`.
     """
     try:
-        return POSTS.at(terms_path).run(packed, tell or _nobody)
+        post = POSTS.at(terms_path)
+        return Report(b"") if post is None else post.run(packed, tell or _nobody)
     except OSError as error:
-        return Report(b"", trouble=f"the run's files can't be read in a worker: {error}")
+        why = f"the run's files can't be read in a worker, or its own not be written: {error}"
+        # It would hand back one batch after the other, and faster than others do any work.
+        POSTS.shift.give_up(why)
+        return Report(b"", trouble=why, worker=POSTS.shift.name, job=POSTS.shift.job)
 
 
 def _nobody(report: Report) -> None:

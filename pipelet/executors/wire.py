@@ -136,12 +136,15 @@ def read_late(path: str, patience: float) -> bytes:
     Raises
     ------
     OSError
-        It can't be read, even then.
+        It can't be read, even then, or belongs to somebody else.
     """
     end = time.monotonic() + patience
     while True:
         try:
             with open(path, "rb") as file:
+                # What is in there may be run as code, and a directory above it may be one that others can write.
+                if os.fstat(file.fileno()).st_uid not in (os.geteuid(), 0):
+                    raise PermissionError(errno.EPERM, "it belongs to somebody else", path)
                 data = file.read()
             # An empty one is there by name only, yet.
             if data or time.monotonic() > end:

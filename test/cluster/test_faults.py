@@ -135,7 +135,7 @@ def test_a_task_longer_than_any_job_fails_with_the_reason(sge: BatchSystem, proj
     """Jobs reach their walltime in the middle of the task; its neighbours are done all the same."""
     noting(project, "600 if get_input() == 3 else 0.1")  # type: ignore[arg-type]
     pipeline = project.pipeline("a", {"a": range(8)})
-    with running(pipeline, 1, "sge", walltime="00:00:12") as run:
+    with running(pipeline, 1, "sge", walltime="00:00:20") as run:
         summary = run.end()
     assert (summary.done, summary.failed) == (7, 1)
     error = summary.failures[0].traceback

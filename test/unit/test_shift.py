@@ -53,6 +53,26 @@ def test_a_task_that_does_not_fit_is_left_to_others_but_for_the_first(clock: Clo
     assert shift.admit(batch(1)) == 0
 
 
+def test_what_fits_in_no_job_is_taken_by_all_slots_of_a_new_one(clock: Clock) -> None:
+    shift = JobShift("", None, 50, None, clock)
+    for _ in range(8):
+        assert shift.admit(batch(1, longest=45)) == 1
+        clock.now += 0.25
+    clock.now += 45
+    shift.ended(1)
+    assert shift.admit(batch(1, longest=45)) == 0
+
+
+def test_one_task_as_long_as_a_job_does_not_end_all_after_their_first_batch(clock: Clock) -> None:
+    shift = JobShift("", None, 3000, None, clock)
+    for _ in range(100):
+        assert shift.admit(batch(20, longest=2900)) == 20
+        clock.now += 2
+        shift.ended(20)
+    clock.now += 101
+    assert shift.admit(batch(20, longest=2900)) == 0
+
+
 def test_near_the_walltime_it_is_over(clock: Clock) -> None:
     shift = JobShift("", None, 50, None, clock)
     clock.now += 49.9

@@ -289,6 +289,8 @@ class Fleet:
         for _, record, member in due:
             if any(other.name == member.name for other in self._members.present()):
                 continue  # it was cut off, and has joined again
+            if record is not None and record.name not in self._records:
+                continue  # what became of its job is known already, and its place is to be filled once
             if member.leaving:
                 self._log(logging.INFO, f"{member.words} has ended: {member.why}")
                 if record is not None:

@@ -91,7 +91,14 @@ class _Job:
         lifetime = options.lifetime
         if lifetime is not None:
             # The script of the job has become this process, so it is as old as the job.
-            lifetime -= random.uniform(0, options.lifetime_stagger) + process_age()
+            age = process_age()
+            lifetime -= random.uniform(0, options.lifetime_stagger) + age
+            if lifetime <= 0:
+                # Said before it has joined: else there would be one such job after the other, as with any that ends.
+                raise LauncherError(
+                    f"the job is {age:.0f} s old before its worker begins, and no task may begin after "
+                    f"{options.lifetime:.0f} s: give it more walltime, or a job_header that takes less"
+                )
         words = f"job {self._job_id}" if self._job_id else options.name
         self._shift = JobShift(f"{words} on {socket.gethostname()}", self._job_id, lifetime, options.tasks)
         self._told_to_end = asyncio.Event()
@@ -132,6 +139,7 @@ class _Job:
         import dask
 
         self._attempt += 1
+        POSTS.open()
         name = self._options.name if self._attempt == 1 else f"{self._options.name}~{self._attempt}"
         with dask.config.set(dask_settings(server)):
             worker = _worker_class()(

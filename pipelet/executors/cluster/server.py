@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from pipelet.errors import LauncherError
+from pipelet.errors import LauncherError, StorageError
 from pipelet.executors.cluster.members import Fence, Members, scheduler_plugin, still_named
 from pipelet.executors.cluster.serverfile import ServerFile, Timings, new_server_file, read_server_file
 
@@ -97,9 +97,17 @@ class Server:
             os.unlink(self._path)
         self._dismiss()
         self.members.close()
+        lost = self.members.present()
         for end in (self.client.close, self._cluster.close):
             with contextlib.suppress(Exception):  # whatever is in its way, the run is over
                 end(timeout=_CLOSE_SECONDS)
+        if lost:
+            # They are not to be reached, and may run tasks until they notice: the next server must wait for that.
+            names = ", ".join(member.words for member in lost)
+            self._log(logging.WARNING, f"could not be told that the run is over: {names}")
+            with contextlib.suppress(StorageError):
+                self.file.write(self._path)
+            return
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(self._directory, _PRESENT))
 

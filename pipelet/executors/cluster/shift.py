@@ -11,6 +11,8 @@ from pipelet.executors.post import Shift
 
 #: A task may take so many times what the longest one took.
 _CAUTION = 1.2
+#: A shift with this part of it left is as good as a new one: what does not fit in it fits in none.
+_AS_NEW = 0.9
 
 
 class JobShift(Shift):
@@ -48,6 +50,7 @@ class JobShift(Shift):
         super().__init__(name, job)
         self._clock = clock
         self._end = None if seconds is None else clock() + seconds
+        self._as_new = _AS_NEW * (seconds or 0.0)
         self._left = tasks
         self._lock = threading.Lock()
         self._fresh = True
@@ -63,8 +66,9 @@ class JobShift(Shift):
             if self.over.is_set():
                 return 0
             left = None if self._end is None else self._end - self._last
-            # A worker that has run nothing takes what comes: what does not fit here fits in no other job.
-            if left is not None and not self._fresh and batch.longest * _CAUTION > left:
+            # A worker that has run nothing takes what comes. In one that is as good as new all slots do, and one task
+            # that was as long as a job does not make each job end after its first batch.
+            if left is not None and not self._fresh and min(batch.longest * _CAUTION, self._as_new) > left:
                 self._finish(f"a task of {batch.longest:.0f} s does not fit before its walltime")
                 return 0
             number = len(batch.calls)
