@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipelet.errors import LauncherError
 from pipelet.executors.cluster import server as module
 from pipelet.executors.cluster.server import Server
 from pipelet.executors.cluster.serverfile import Timings
+
+
+def test_only_a_port_that_is_in_use_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert module._free_port("127.0.0.1", taken.getsockname()[1]) == 0
+
+    class Refusing(socket.socket):
+        def bind(self, address: Any) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(module.socket, "socket", Refusing)
+    with pytest.raises(LauncherError, match=r"can't listen at 127\.0\.0\.1:80: Permission denied"):
+        module._free_port("127.0.0.1", 80)
 
 
 def test_a_server_that_can_not_reach_a_worker_leaves_word_to_the_next_one(

@@ -118,6 +118,7 @@ def test_a_value_that_makes_no_sense(values: dict[str, Any], words: str) -> None
     ({"lease": 0}, "timings: lease=0 is no number of seconds above 0"),
     ({"lease": 130}, "timings: lease=130 must be less than silence=120"),
     ({"rejoin": "1"}, "timings: rejoin='1' is no number of seconds above 0"),
+    ({"silence": float("inf")}, "timings: silence=inf is no number of seconds above 0"),
 ])
 def test_timings_that_make_no_sense(values: dict[str, Any], words: str) -> None:
     with pytest.raises(LauncherError, match=f"^{re.escape(words)}"):

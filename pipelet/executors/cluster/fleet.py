@@ -257,7 +257,7 @@ class Fleet:
         self._ask()
         self._refill()
         left = self._records or self._places or self._farewells or self._members.present()
-        self.hopeless = "" if left else self._last_loss
+        self.hopeless = "" if left else self._last_loss or "all have ended"
         self._tell(self._text())
 
     def _read_records(self) -> None:

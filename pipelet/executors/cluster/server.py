@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -149,7 +150,7 @@ def _free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            if error.errno is not None and os.strerror(error.errno) and port and _is_ours(family, host):
+            if error.errno == errno.EADDRINUSE and port and _is_ours(family, host):
                 return 0
             raise LauncherError(
                 f"the server can't listen at {host}:{port}: {error.strerror}; give an address of this host"
