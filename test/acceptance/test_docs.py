@@ -61,6 +61,12 @@ def test_the_documentation_builds_without_a_warning(html: Path) -> None:
     assert {path.stem for path in REFERENCE.glob("*.rst")} <= {path.stem for path in (html / "reference").iterdir()}
 
 
+def test_a_page_that_is_taken_from_elsewhere_has_its_title(html: Path) -> None:
+    for name, title in {"changes": "Changes", "contributing": "Working on Pipelet"}.items():
+        headings = re.findall(r"<h1>(.*?)<", (html / f"{name}.html").read_text())
+        assert headings == [title]
+
+
 def test_the_help_of_each_command_is_on_its_page_as_it_is(html: Path) -> None:
     text = (html / "reference" / "commands.html").read_text()
     verbs_of_pipeweb = (f"pipeweb {verb}" for verb in verbs(pipeweb.parser()))
