@@ -61,10 +61,13 @@ def test_the_documentation_builds_without_a_warning(html: Path) -> None:
     assert {path.stem for path in REFERENCE.glob("*.rst")} <= {path.stem for path in (html / "reference").iterdir()}
 
 
-def test_a_page_that_is_taken_from_elsewhere_has_its_title(html: Path) -> None:
-    for name, title in {"changes": "Changes", "contributing": "Working on Pipelet"}.items():
-        headings = re.findall(r"<h1>(.*?)<", (html / f"{name}.html").read_text())
-        assert headings == [title]
+def test_every_page_has_one_title(html: Path) -> None:
+    titles = {page.name: re.findall(r"<h1>(.*?)<", page.read_text()) for page in html.rglob("*.html")}
+    assert {name: found for name, found in titles.items() if len(found) > 1} == {}
+    # those that are taken from elsewhere
+    assert [titles[f"{name}.html"] for name in ("changes", "contributing", "quickstart")] == [
+        ["Changes"], ["Working on Pipelet"], ["Quickstart"]
+    ]
 
 
 def test_the_help_of_each_command_is_on_its_page_as_it_is(html: Path) -> None:
