@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util.docutils import SphinxDirective
 
 from pipelet._version import __version__
@@ -18,15 +20,14 @@ from multiplextable import MultiplexTable
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+    from sphinx.writers.html5 import HTML5Translator
 
 project = "Pipelet"
 author = "The Pipelet developers"
 copyright = "The Pipelet developers"
 version = release = __version__
 
-extensions = [
-    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_copybutton",
-]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 # Notebooks are shown with the outputs that they were stored with: see docs/notebooks/execute.py.
 nb_execution_mode = "off"
 source_suffix = {".rst": "restructuredtext", ".ipynb": "myst-nb"}
@@ -49,6 +50,8 @@ html_css_files = ["custom.css"]
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 copybutton_line_continuation_character = "\\"
+# Browsers draw formulas themselves; nothing is loaded from elsewhere for that.
+html_math_renderer = "mathml"
 html_show_sourcelink = False
 napoleon_google_docstring = False
 napoleon_use_ivar = False
@@ -118,8 +121,27 @@ def without_aliases(app: Sphinx, what: str, name: str, obj: object, options: obj
         lines.clear()
 
 
+def mathml(tex: str, as_block: bool) -> str:
+    """Turn a formula into MathML. Without the empty pair docutils would put an index below an accented letter."""
+    converted: str = tex2mathml(re.sub(r"\\(?:tilde|hat) \w", r"{\g<0>{}}", tex), as_block=as_block)
+    return converted
+
+
+def formula(translator: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula within a line as MathML."""
+    translator.body.append(mathml(node.astext(), as_block=False))
+    raise nodes.SkipNode
+
+
+def formula_block(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula that stands alone."""
+    translator.body.append(f'<div class="math">{mathml(node.astext(), as_block=True)}</div>\n')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
-    """Add the directives, and look at each docstring."""
+    """Add the directives and the formulas, and look at each docstring."""
+    app.add_html_math_renderer("mathml", (formula, None), (formula_block, None))
     app.add_directive("command-help", CommandHelp)
     app.add_directive("job-script", JobScript)
     app.add_directive("multiplex-table", MultiplexTable)

@@ -313,9 +313,8 @@ def _after_exit(
             return _pack_output(environment, logger), None
         except OutputError as refused:
             return _NO_OUTPUT, refused
-    error = TaskError(f"the segment called sys.exit({raised.code!r})")
-    error.__cause__ = raised
-    return _NO_OUTPUT, error
+    # Its traceback ends where the script said so, as that of any other error does.
+    return _NO_OUTPUT, TaskError(f"the segment called sys.exit({raised.code!r})").with_traceback(raised.__traceback__)
 
 
 def _pack_output(environment: EnvironmentBase, logger: logging.Logger) -> Packed:

@@ -32,7 +32,10 @@ def make_pipeline():
 
 def main():
     options = read_options()
-    P = make_pipeline()
+    try:
+        P = make_pipeline()
+    except OSError as error:
+        sys.exit(f"main.py: error: {error}")
     if options.dot:
         print("The graph is in pipeline.dot. For a picture: dot -Tpng -o pipeline.png pipeline.dot")
         return 0
@@ -106,7 +109,7 @@ if __name__ == "__main__":
         sys.exit(main())
     except TaskError:
         raise  # a task failed in the interactive mode: the traceback is what one wants to see
-    except (PipeletError, OSError) as error:
+    except PipeletError as error:
         sys.exit(f"main.py: error: {error}")
     except KeyboardInterrupt:
         print("\nmain.py: stopped. What is done is kept; the next run goes on from there.", file=sys.stderr)

@@ -162,6 +162,15 @@ def test_a_change_of_the_figure_recomputes_the_figure_alone(runs: Runs, tmp_path
     ]
 
 
+def test_in_debug_mode_a_file_that_is_missing_shows_where_in_the_segment(tmp_path: Path) -> None:
+    where = copy_example(tmp_path / "cmb")
+    (where / "cmb.py").write_text("open('gone.txt')")
+    result = call(where, "-d", "--nside", "8")
+    assert result.returncode == 1
+    assert f'"{where / "cmb.py"}", line 1' in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("FileNotFoundError")
+
+
 @pytest.mark.parametrize("options", [("--nside", "17"), ("--mc", "0"), ("--mc", "2", "--design"), ("-d", "-p", "2")])
 def test_wrong_use_is_told_without_a_run(tmp_path: Path, options: tuple[str, ...]) -> None:
     where = copy_example(tmp_path / "cmb")

@@ -61,6 +61,15 @@ def test_the_documentation_builds_without_a_warning(html: Path) -> None:
     assert {path.stem for path in REFERENCE.glob("*.rst")} <= {path.stem for path in (html / "reference").iterdir()}
 
 
+def test_every_page_has_one_title(html: Path) -> None:
+    titles = {page.name: re.findall(r"<h1>(.*?)<", page.read_text()) for page in html.rglob("*.html")}
+    assert {name: found for name, found in titles.items() if len(found) > 1} == {}
+    # those that are taken from elsewhere
+    assert [titles[f"{name}.html"] for name in ("changes", "contributing", "quickstart")] == [
+        ["Changes"], ["Working on Pipelet"], ["Quickstart"]
+    ]
+
+
 def test_the_help_of_each_command_is_on_its_page_as_it_is(html: Path) -> None:
     text = (html / "reference" / "commands.html").read_text()
     verbs_of_pipeweb = (f"pipeweb {verb}" for verb in verbs(pipeweb.parser()))

@@ -178,7 +178,9 @@ def test_what_is_no_ordinary_exception_fails_the_task_too(
         assert (summary.done, summary.failed) == (len(NUMBERS) - 1, 1)
         assert executions(project) == Counter(NUMBERS)
     (task,) = pipeline.tasks("a", "failed")
-    assert task.error.splitlines()[-1].endswith(last)
+    lines = task.error.splitlines()
+    assert lines[-1].endswith(last)
+    assert [line for line in lines if line.startswith("  File ") and "a.py" not in line] == []
 
 
 @MODES

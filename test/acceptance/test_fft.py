@@ -225,6 +225,16 @@ def test_a_failed_field_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     assert not (where / "contact_sheet.png").exists()
 
 
+def test_in_debug_mode_a_file_that_is_missing_shows_where_in_the_segment(tmp_path: Path) -> None:
+    where = copy_example(tmp_path / "fft")
+    (where / "mkgauss.py").write_text("open('gone.txt')")
+    result = call(where, "-d")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert f'"{where / "mkgauss.py"}", line 1' in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("FileNotFoundError")
+
+
 @pytest.mark.parametrize("options", [("-p", "0"), ("-p", "many"), ("-l", "loud"), ("-d", "-p", "2"), ("surplus",)])
 def test_wrong_use_is_told_without_a_run(tmp_path: Path, options: tuple[str, ...]) -> None:
     where = copy_example(tmp_path / "fft")

@@ -292,6 +292,10 @@ def test_an_exception_shows_the_lines_of_the_segment_and_none_of_the_engine(note
     lines = lines_of(error)
     assert [line for line in lines if line.startswith("File ")] == [f"File {project.root}/b.py:1"]
     assert lines[-1] == "InputNameError: segment 'b' has no parent named 'mould'; known are: a"
+    project.write(b="import sys\nsys.exit('enough')")
+    lines = lines_of(notebook.cell("w, t = launch_interactive(P, log_level=0)\nw.run()")[-1])
+    assert [line for line in lines if line.startswith("File ")] == [f"File {project.root}/b.py:2"]
+    assert lines[-1] == "TaskError: the segment called sys.exit('enough')"
     for code in ("P.tasks('c')", "launch_process(P, 0)", "P.push(b=[1])"):
         lines = lines_of(notebook.cell(code)[-1])
         assert f"----> 1 {code}" in lines

@@ -15,7 +15,7 @@ _LEADING = {
 #: Elements that have no end.
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 #: Elements whose text is no prose.
-_NO_PROSE = {"code", "pre", "script", "style", "svg", "kbd", "button", "title"}
+_NO_PROSE = {"code", "pre", "script", "style", "svg", "kbd", "button", "title", "math"}
 #: And classes: signatures, names of arguments and the marks beside headings.
 _NO_PROSE_CLASSES = {"sig", "headerlink", "highlight", "literal", "toctree-wrapper", "property"}
 _WORD = re.compile(r"(?<![\w./@-])[A-Za-z]+(?:['\u2019][a-z]+)?(?![\w@/]|\.\w)")
