@@ -797,7 +797,7 @@ def test_what_was_begun_for_inputs_that_could_not_be_made_leaves_nothing_behind(
     assert pipeline.outputs("b") == []
     begun = {task.id for task in pipeline.tasks("b")}
     # what is there is taken, once the inputs can be made
-    mended = project.pipeline("a -> b -> c", {"a": [1, 2, 3]})
+    mended = project.pipeline("a -> b -> c", {"a": [1, 2, 3]}, prefix=prefix)
     summary = run_by_chance(mended, random.Random(1), monkeypatch, 1)
     assert summary.ok
     assert summary.counts["b"] == {"done": 3 - len(begun), "reused": len(begun), "failed": 0}
