@@ -54,8 +54,11 @@ class FileCapture:
         for number, stream in self._streams.items():
             stream.flush()
             if isinstance(stream, io.TextIOWrapper):
-                # By lines, so that what child processes print comes in its order; and no text is refused.
-                stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+                # By whole lines, so that what child processes print comes in its order and not within another line,
+                # also where PYTHONUNBUFFERED asks for less; and no text is refused.
+                stream.reconfigure(
+                    encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False
+                )
             os.dup2(self._file, number)
 
     def write(self, text: str) -> None:

@@ -99,7 +99,8 @@ def loaded_from(directories: Sequence[str]) -> dict[str, ModuleType]:
     """
     roots = {path for directory in directories for path in (os.path.abspath(directory), os.path.realpath(directory))}
     found = {}
-    for name, module in list(sys.modules.items()):
+    # A copy is made in one go; making a list may collect garbage, and so import something meanwhile.
+    for name, module in sys.modules.copy().items():
         if isinstance(module, ModuleType) and name.partition(".")[0] not in (_OURS, "__main__", "__mp_main__"):
             places = _places(module)
             if any(_stands_in(place, root) for place in places for root in roots):

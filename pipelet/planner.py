@@ -445,6 +445,7 @@ def _importing_from(code_dir: str) -> Iterator[None]:
     finally:
         sys.path.remove(code_dir)
         root = os.path.join(code_dir, "")
-        for name, module in list(sys.modules.items()):
+        # A copy is made in one go; making a list may collect garbage, and so import something meanwhile.
+        for name, module in sys.modules.copy().items():
             if not before(name) and str(getattr(module, "__file__", "") or "").startswith(root):
                 del sys.modules[name]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from support import Project
+import support
+from support import MEASURE, Project
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell that begins something in the background makes it deaf to Ctrl-C, which tests send to what they start.
@@ -17,6 +20,19 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Some tests let processes crash, which would leave pictures of their memory behind.
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+#: The rings in which the workers of runs count for the coverage; the others would take twice as long.
+MEASURED = {"unit", "integration", "migration", "security"}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Have the processes that a test starts measured, or not, with those that its fixtures start."""
+    # It is set when the measuring begins, which may be before this file is read or after.
+    support.measuring = os.environ.pop(MEASURE, None) or support.measuring
+    if support.measuring is not None and item.path.relative_to(Path(__file__).parent).parts[0] in MEASURED:
+        os.environ[MEASURE] = support.measuring
+    return (yield)
 
 
 @pytest.fixture

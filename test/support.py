@@ -20,9 +20,12 @@ from pipelet.runner import Hooks, execute
 from pipelet.summary import Summary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+#: The variable by which coverage has child processes measured, and its value. `conftest` sets it for some of the tests.
+MEASURE = "COVERAGE_PROCESS_CONFIG"
+measuring = os.environ.pop(MEASURE, None)
+#: What tests start as a user would is not measured: that takes a lock at each start of a thread or process, where
+#: Ctrl-C hangs, and doubles what a short process costs.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-#: Without the measuring of coverage, which takes a lock at each start of a thread or process: Ctrl-C there hangs it.
-UNMEASURED = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("COVERAGE_")}
 #: How long anything may take before a test gives up on it: machines may be slow.
 PATIENCE = 120.0
 

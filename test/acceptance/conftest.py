@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import REPOSITORY, UNMEASURED
+from support import ENVIRONMENT, REPOSITORY
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
             words = ["-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(base / "doctrees"), "-b", "html"]
             built = subprocess.run(
                 [sys.executable, *words, str(REPOSITORY / "docs"), str(target)], cwd=REPOSITORY, capture_output=True,
-                text=True, check=False, env=UNMEASURED,
+                text=True, check=False, env=ENVIRONMENT,
             )
             said.write_text("" if built.returncode == 0 else built.stderr or f"status {built.returncode}")
     assert said.read_text() == ""

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support import PATIENCE, REPOSITORY, UNMEASURED
+from support import ENVIRONMENT, PATIENCE, REPOSITORY
 
 from pipelet.core.graph import build_graph
 
@@ -160,7 +160,7 @@ class Player:
             command.write_text(f'#!/bin/sh\n{extra}exec "{sys.executable}" {words} "$@"\n')
             command.chmod(0o755)
         return {
-            **UNMEASURED, "PATH": os.pathsep.join([str(self._commands), os.environ["PATH"]]),
+            **ENVIRONMENT, "PATH": os.pathsep.join([str(self._commands), os.environ["PATH"]]),
             "HOME": str(self.home), "REPOSITORY": str(REPOSITORY), "COLUMNS": "100",
             "PIPELET_CONFIG_DIR": str(self._commands / "config"), "PIPELET_STATE_DIR": str(self._commands / "state"),
             "LC_ALL": "C.UTF-8",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from runs import PRELUDE, Runs
-from support import ENVIRONMENT, PATIENCE, UNMEASURED, Project, alive, until
+from support import ENVIRONMENT, PATIENCE, Project, alive, until
 
 from pipelet.core.calls import Batch, BatchResult, TaskResult
 from pipelet.executors.base import InlineExecutor
@@ -165,7 +165,7 @@ def test_ctrl_c_while_the_run_is_being_started(runs: Runs) -> None:
     script = LAUNCH.replace("import time\n", "import time\nprint('here', flush=True)\n")
     script = script.replace("w, t =", "print('launching', flush=True)\nw, t =")
     (runs.root / "second.py").write_text(script)
-    second = runs.start("second.py", env=UNMEASURED)
+    second = runs.start("second.py")
     assert second.stdout is not None
     assert [second.stdout.readline() for _ in range(2)] == ["here\n", "launching\n"]
     os.kill(second.pid, signal.SIGINT)
@@ -182,7 +182,7 @@ def test_ctrl_c_while_the_run_is_being_started(runs: Runs) -> None:
 def test_what_a_task_finishes_in_the_last_moment_is_kept(runs: Runs) -> None:
     """Many short tasks: those that have ended when Ctrl-C comes are not run again, but those few that it hit."""
     runs.prepare("a;", "a=range(4000)").write(a=PRELUDE)
-    main = runs.start("main.py", "-p", "2", env=UNMEASURED)
+    main = runs.start("main.py", "-p", "2")
     until(lambda: len(runs.lines("ran")) > 300, "some tasks to end")
     os.killpg(main.pid, signal.SIGINT)
     main.communicate(timeout=PATIENCE)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import REPOSITORY, UNMEASURED, Project, alive, until
+from support import REPOSITORY, Project, alive, until
 
 from pipelet._version import __version__
 from pipelet.cli import pipeletd
@@ -284,7 +284,7 @@ def test_a_run_in_the_foreground(project: Project, pickled: Callable[..., Path])
 def test_a_run_in_the_foreground_that_is_stopped(
     number: signal.Signals, project: Project, pickled: Callable[..., Path]
 ) -> None:
-    process = project.start(*COMMAND, "-n", "-l", "0", str(pickled()), env=UNMEASURED)
+    process = project.start(*COMMAND, "-n", "-l", "0", str(pickled()))
     until(lambda: server_file(project).exists(), "the server", 60)
     until(lambda: (project.prefix / ".pipelet" / "log" / "pipelet.log").exists(), "the run", 60)
     process.send_signal(number)

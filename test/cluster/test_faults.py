@@ -31,15 +31,23 @@ import os, time
 with open({notes!r}, "a") as file:
     file.write(f"{{get_input()}} {{os.environ.get('SLURM_JOB_ID') or os.environ.get('JOB_ID')}} {{os.getpid()}}\\n")
 time.sleep({seconds})
+while get_input() >= {kept} and not os.path.exists({gate!r}):
+    time.sleep(0.05)
 set_output(get_input())
 """
 
 
-def noting(project: Project, seconds: float, name: str = "a") -> Path:
-    """A segment whose tasks note that they begin, and sleep."""
+def noting(project: Project, seconds: float, kept: float = 1e9) -> Path:
+    """A segment whose tasks note that they begin, and sleep; from the input `kept` on they wait for `open_gate`."""
     notes = project.root / "begun"
-    project.write(**{name: NOTING.format(notes=str(notes), seconds=seconds)})
+    gate = str(project.root / "gate")
+    project.write(a=NOTING.format(notes=str(notes), seconds=seconds, kept=kept, gate=gate))
     return notes
+
+
+def open_gate(project: Project) -> None:
+    """Let the tasks go on that `noting` keeps."""
+    (project.root / "gate").touch()
 
 
 class Running:
@@ -96,11 +104,13 @@ def recorded_once(pipeline: Pipeline, segment: str, inputs: list[int]) -> None:
 
 
 def test_a_worker_that_is_killed_costs_one_repetition(slurm: BatchSystem, project: Project) -> None:
-    notes = noting(project, 0.5)
+    notes = noting(project, 0.5, kept=30)
     pipeline = project.pipeline("a", {"a": range(60)})
     with running(pipeline, 2, "slurm") as run:
         until(lambda: len(begun(notes)) > 8 and len(joined_jobs(project.prefix)) == 2, "both workers")
         kill([next(iter(worker_pids(project.prefix).values()))])
+        until(lambda: len(set(joined_jobs(project.prefix))) == 3, "the job in place of it", 60)
+        open_gate(project)
         assert run.end().done == 60
     recorded_once(pipeline, "a", list(range(60)))
     assert len(begun(notes)) <= 60 + 4  # what the lost worker ran, and what it had but not told
@@ -110,22 +120,25 @@ def test_a_worker_that_is_killed_costs_one_repetition(slurm: BatchSystem, projec
 
 
 def test_a_host_that_is_lost_with_all_its_jobs(slurm: BatchSystem, project: Project) -> None:
-    notes = noting(project, 0.6)
+    notes = noting(project, 0.6, kept=30)
     pipeline = project.pipeline("a", {"a": range(60)})
     with running(pipeline, 3, "slurm") as run:
         until(lambda: len(begun(notes)) > 8 and len(joined_jobs(project.prefix)) == 3, "all workers")
         kill(list(worker_pids(project.prefix).values()))
+        open_gate(project)
         assert run.end().done == 60
     recorded_once(pipeline, "a", list(range(60)))
     assert len(begun(notes)) <= 60 + 9
 
 
 def test_a_job_that_the_site_cancels_is_replaced(batch: BatchSystem, project: Project) -> None:
-    notes = noting(project, 0.3)
+    notes = noting(project, 0.3, kept=30)
     pipeline = project.pipeline("a", {"a": range(60)})
     with running(pipeline, 2, batch.name) as run:
         until(lambda: len(begun(notes)) > 6 and len(joined_jobs(project.prefix)) == 2, "both workers")
         batch.cancel(joined_jobs(project.prefix)[0])
+        until(lambda: len(set(joined_jobs(project.prefix))) == 3, "the job in place of it", 60)
+        open_gate(project)
         assert run.end().done == 60
     recorded_once(pipeline, "a", list(range(60)))
     assert len(set(joined_jobs(project.prefix))) == 3
@@ -187,7 +200,7 @@ def test_jobs_that_end_before_they_join_end_the_run_with_their_log(batch: BatchS
 
 
 def test_workers_join_a_server_that_takes_the_place_of_a_killed_one(slurm: BatchSystem, project: Project) -> None:
-    notes = noting(project, 0.5)
+    notes = noting(project, 0.5, kept=30)
     (project.root / "serve.py").write_text(
         "import sys\n"
         "from pipelet.executors.cluster.serverfile import Timings\n"
@@ -209,6 +222,7 @@ def test_workers_join_a_server_that_takes_the_place_of_a_killed_one(slurm: Batch
     until(lambda: not alive(ran), "the end of what the workers ran", 30)
     before = len(begun(notes))
     assert len(worker_pids(project.prefix)) == 2
+    open_gate(project)
     second = project.start("serve.py", "0", env=environment)
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err

@@ -73,7 +73,9 @@ def test_workers_with_the_keywords_of_pipelet_1(sge: BatchSystem, project: Proje
         assert f"#$ {line}\n" in text
     logs = sorted(directories["logs"].glob("knights-*.out"))
     assert any("joined the server" in log.read_text() for log in logs)
-    assert not list((project.prefix / ".pipelet" / "log").glob("jobs/*"))
+    # In the prefix there is only what the web pages need to find them.
+    notes = list((project.prefix / ".pipelet" / "log").glob("jobs/*"))
+    assert {note.suffix for note in notes} == {".json"}
     assert "it has run as many tasks as it should" in log_of(project.prefix)
     assert "40 tasks done" in (project.prefix / ".pipelet" / "log" / "pipeletd.out").read_text()
 

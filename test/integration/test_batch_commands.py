@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,25 @@ def test_commands_that_hang(name: str, fakes: Fakes, monkeypatch: pytest.MonkeyP
     assert time.monotonic() - begun < 30
 
 
+def test_a_command_that_hangs_when_nobody_wants_to_know_any_more(fakes: Fakes) -> None:
+    # Also where it has started something that keeps its output open.
+    fakes.write({"qstat": "sleep 60\n", "qdel": "exec sleep 60\n"})
+    stop = threading.Event()
+    timer = threading.Timer(0.5, stop.set)
+    timer.start()
+    begun = time.monotonic()
+    assert system("pbs").status(["12"], stop) == {"12": State.UNKNOWN}
+    timer.join()
+    assert time.monotonic() - begun < 30
+
+
+def test_jobs_that_can_not_be_cancelled(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_CANCEL_SECONDS", 0.3)
+    fakes.write({"qdel": "exec sleep 60\n"})
+    with pytest.raises(LauncherError, match=r"qdel: no answer within 0 s"):
+        system("pbs").cancel(["12"])
+
+
 @EVERY
 def test_commands_that_are_missing(name: str, fakes: Fakes) -> None:
     command, status = ANSWERS[name][0], system(name).status_command(["12"])[0]
@@ -309,11 +329,13 @@ def test_commands_of_torque_beside_those_of_grid_engine(fakes: Fakes, monkeypatc
 # --- whole runs ------------------------------------------------------------------------------------------------------
 
 
-def sleeping(project: Project, seconds: float) -> None:
-    """A segment whose tasks tell in which job they ran."""
+def sleeping(project: Project, seconds: float, kept: float = 1e9) -> None:
+    """A segment whose tasks tell in which job they ran; from the input `kept` on they wait for a file ``gate``."""
     project.write(a=f"""\
     import os, time
     time.sleep({seconds})
+    while get_input() >= {kept} and not os.path.exists({str(project.root / "gate")!r}):
+        time.sleep(0.05)
     names = ("PBS_JOBID", "LSB_JOBID", "OAR_JOB_ID")
     set_output([(get_input(), next((os.environ[name] for name in names if name in os.environ), None),
                  os.environ.get("LOADED"))])
@@ -344,13 +366,14 @@ def test_a_run_through_a_system_that_is_not_at_hand(name: str, project: Project,
 
 def test_a_job_of_openpbs_that_is_lost_is_replaced(project: Project, fakes: Fakes) -> None:
     fakes.write(OPENPBS)
-    sleeping(project, 0.2)
+    sleeping(project, 0.2, kept=8)
     pipeline = project.pipeline("a", {"a": range(24)})
     w, _ = launch_pbs(pipeline, 2, cpu_time="00:10:00", log_level=0, timings=QUICK)
     try:
         log = project.prefix / ".pipelet" / "log" / "pipelet.log"
         until(lambda: len(re.findall(r"job 1[23]\.host on \S+ has joined", log.read_text())) == 2, "both workers", 60)
         os.killpg(int((fakes.root / "12").read_text()), signal.SIGKILL)
+        (project.root / "gate").touch()
         summary = w.run()
     except BaseException:
         w.stop()

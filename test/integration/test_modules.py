@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import ENVIRONMENT
 
 from pipelet import modules
 from pipelet.codefiles import SourceFile, read_file
@@ -403,3 +404,35 @@ def test_package_of(tmp_path: Path) -> None:
 def _source(folder: Path, name: str, text: str) -> SourceFile:
     (folder / name).write_text(text)
     return read_file(name, str(folder))
+
+
+def test_modules_that_come_while_others_are_looked_at(tmp_path: Path) -> None:
+    """As they do where garbage is collected in the middle of it, and its end imports something."""
+    script = """if True:
+        import gc, sys, types
+        from pipelet.modules import loaded_from
+        from pipelet.planner import _importing_from
+
+        class Trap:
+            def __init__(self):
+                self.circle = self
+            def __del__(self):
+                name = f"late{len(sys.modules)}"
+                sys.modules[name] = types.ModuleType(name)
+                if active:
+                    Trap()
+
+        active = True
+        gc.set_threshold(1, 1000, 1000)
+        Trap()
+        before = len(sys.modules)
+        loaded_from(["/nowhere"])
+        with _importing_from("/nowhere"):
+            pass
+        active = False
+        print(len(sys.modules) > before)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("True\n", "")

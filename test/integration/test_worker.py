@@ -151,6 +151,23 @@ def test_processes_of_a_task_know_its_functions(printed):
     assert printed.outputs("loky") == [[1, 2, 9]] * 2
 
 
+def test_lines_are_written_whole_also_where_python_is_told_not_to_buffer(project, monkeypatch):
+    """Else those of several processes of a task would be mixed up."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    project.write(
+        a="""
+        import os
+        print("half", end=" ")
+        before = os.fstat(1).st_size
+        print("a line")
+        set_output([(before, os.fstat(1).st_size)])
+        """
+    )
+    pipeline = project.pipeline("a")
+    assert project.run(pipeline, processes=1).done == 1
+    assert pipeline.outputs("a") == [(0, len("half a line\n"))]
+
+
 def test_halves_of_characters_can_be_recorded(printed):
     for task in printed.tasks("thrown"):
         assert task.status == "failed"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import UNMEASURED
+from support import ENVIRONMENT
 
 SECONDS = int(os.environ.get("PIPELET_TORTURE_SECONDS", "60"))
 
@@ -19,7 +19,7 @@ def test_pipelines_survive_a_minute_of_torture(tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).parent), "--seed", "1", "--minutes", str(SECONDS / 60)]
     options = ["--longest", "3", "--directory", str(tmp_path / "rounds")]
     # The processes that are killed here could not tell what they have covered.
-    ended = subprocess.run([*command, *options], env=UNMEASURED, capture_output=True, text=True, check=False)
+    ended = subprocess.run([*command, *options], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     print(ended.stdout)
     assert (ended.returncode, ended.stderr) == (0, "")
     counted = re.search(r"^(\d+) rounds, (\d+) faults, \d+ starts, 0 failures", ended.stdout, re.MULTILINE)

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -32,6 +33,10 @@ _TICK_SECONDS = 1.0
 #: What a lost job has to say may be in its log some seconds later only.
 _FAREWELL_SECONDS = 3.0
 _TAIL_BYTES = 2000
+#: A command of the batch system that hangs is not waited for in the end.
+_JOIN_SECONDS = 10.0
+#: So many times a record is looked at that can't be read: a file system may show it late or only in part.
+_ATTEMPTS = 30
 _NO_WORD = "it is gone without a word"
 #: This part of the walltime before its end no task begins any more; and by chance some earlier, so that not all workers
 #: end at once.
@@ -185,7 +190,8 @@ class Fleet:
         self._busy = busy
         self._tell = tell
         self._records: dict[str, JobRecord] = {}
-        self._unreadable: set[str] = set()
+        #: How often records were looked at that could not be read.
+        self._unreadable: Counter[str] = Counter()
         self._farewells: list[tuple[float, JobRecord | None, Member]] = []
         #: What could be submitted when there is work for it: options, and how many were lost before.
         self._places: list[tuple[JobOptions, int]] = []
@@ -225,16 +231,20 @@ class Fleet:
         """Watch no more; jobs that have not begun are cancelled, the others end by themselves."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_JOIN_SECONDS)
         self._read_records()
-        self._mark_joined()
-        self._farewells += [(0.0, self._records.get(member.name), member) for member in self._members.take_gone()]
+        self._mark_joined(self._members.present())
+        self._take_gone()
         for _, _, member in self._farewells:
             self._log(logging.INFO, f"{member.words} has ended: {member.why or _NO_WORD}")
         waiting = [record for record in self._records.values() if not record.joined]
         for batch, records in _by_system(waiting):
-            with contextlib.suppress(LauncherError, OSError):
-                batch.cancel([record.job for record in records])
+            jobs = [record.job for record in records]
+            try:
+                batch.cancel(jobs)
+            except (LauncherError, OSError) as error:
+                words = "they will find no server and end by themselves"
+                self._log(logging.WARNING, f"jobs {', '.join(jobs)} could not be cancelled, {words}: {error}")
         for record in list(self._records.values()):
             self._forget(record)
 
@@ -249,10 +259,8 @@ class Fleet:
 
     def _tick(self) -> None:
         self._read_records()
-        self._mark_joined()
-        for member in self._members.take_gone():
-            record = self._records.get(member.name)
-            self._farewells.append((time.monotonic(), record, member))
+        self._mark_joined(self._members.present())
+        self._take_gone()
         self._say_farewell()
         self._ask()
         self._refill()
@@ -264,23 +272,31 @@ class Fleet:
         with contextlib.suppress(OSError):
             for entry in sorted(os.listdir(self._submitter.jobs_dir)):
                 name, end = os.path.splitext(entry)
-                if end != ".json" or name in self._records or name in self._unreadable:
+                if end != ".json" or name in self._records or self._unreadable[name] >= _ATTEMPTS:
                     continue
                 record = JobRecord.read(os.path.join(self._submitter.jobs_dir, entry))
                 if record is None:
-                    self._unreadable.add(name)
-                    self._log(logging.WARNING, f"the record of job {name} can't be read: it is not watched over")
+                    self._unreadable[name] += 1
+                    if self._unreadable[name] == _ATTEMPTS:
+                        self._log(logging.WARNING, f"the record of job {name} can't be read: it is not watched over")
                     continue
                 self._records[name] = record
                 if record.run == self._run:
                     self._log(logging.INFO, f"job {record.job} was added from {record.host}")
 
-    def _mark_joined(self) -> None:
-        for member in self._members.present():
+    def _mark_joined(self, members: Iterable[Member]) -> None:
+        for member in members:
             record = self._records.get(member.name)
             if record is not None and not record.joined:
                 record.joined = True
-                self._log(logging.INFO, f"{member.words} has joined with {member.threads} slots")
+                # Its own word on itself may still be on its way.
+                words = f"job {member.job or record.job} on {member.host}"
+                self._log(logging.INFO, f"{words} has joined with {member.threads} slots")
+
+    def _take_gone(self) -> None:
+        gone = self._members.take_gone()
+        self._mark_joined(gone)  # some come and go between two rounds
+        self._farewells += [(time.monotonic(), self._records.get(member.name), member) for member in gone]
 
     def _say_farewell(self) -> None:
         now = time.monotonic()
@@ -324,11 +340,14 @@ class Fleet:
         self._asked = now
         for batch, records in _by_system(waiting):
             try:
-                states = batch.status([record.job for record in records])
+                states = batch.status([record.job for record in records], self._ended)
             except (LauncherError, OSError) as error:
                 self._log(logging.WARNING, f"the batch system does not answer: {error}")
                 continue
-            self._mark_joined()
+            if self._ended.is_set():
+                return
+            self._mark_joined(self._members.present())
+            self._take_gone()
             for record in records:
                 if not record.joined:
                     self._look_at(record, states.get(record.job, State.UNKNOWN))

@@ -114,21 +114,32 @@ class _Job:
         patience = self._options.death_timeout
         end = time.monotonic() + patience
         while not self._told_to_end.is_set() and not self._shift.over.is_set():
-            server = read_server_file(self._options.server_file)
+            try:
+                server = read_server_file(self._options.server_file)
+            except LauncherError as error:
+                # A file system may have a bad moment. What it can't read yet is no word that the run is over.
+                if time.monotonic() > end:
+                    raise
+                _log.info("%s", error)
+                await self._pause()
+                continue
             if server is None and joined:
                 _log.info("the run is over")
                 return 0
             if server is not None and await self._join(server):
                 joined = True
                 end = time.monotonic() + server.timings.rejoin
-                if read_server_file(self._options.server_file) is None:
+                if not os.path.exists(self._options.server_file):
                     continue
             elif time.monotonic() > end:
                 _log.error("no server is there: %s", self._options.server_file)
                 return 0 if joined else 1
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._told_to_end.wait(), _ATTEMPT_SECONDS)
+            await self._pause()
         return 1 if self._shift.broken else 0
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._told_to_end.wait(), _ATTEMPT_SECONDS)
 
     def _end(self, name: str) -> None:
         _log.info("the batch system ends this job (%s)", name)
@@ -260,7 +271,8 @@ def _own_address(server: str) -> str:
     host = server.rpartition("://")[2].rpartition(":")[0].strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, 9))
-        return str(probe.getsockname()[0])
+        own = str(probe.getsockname()[0])
+    return f"[{own}]" if ":" in own else own
 
 
 def _remove(directory: str) -> None:

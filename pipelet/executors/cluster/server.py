@@ -53,11 +53,16 @@ class Server:
         self.fence = self._fence(timings)
         security = Security.temporary()
         self._cluster = self._start(address, security, timings)
-        self.address = str(self._cluster.scheduler_address)
-        self._cluster.scheduler.add_plugin(scheduler_plugin(self.members), name="pipelet")
-        self.client = Client(self.address, security=security, set_as_default=False)
-        self.file = new_server_file(self.run, self.address, security, timings)
-        self.file.write(self._path)
+        try:
+            self.address = str(self._cluster.scheduler_address)
+            self._cluster.scheduler.add_plugin(scheduler_plugin(self.members), name="pipelet")
+            self.client = Client(self.address, security=security, set_as_default=False)
+            self.file = new_server_file(self.run, self.address, security, timings)
+            self.file.write(self._path)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._cluster.close(timeout=_CLOSE_SECONDS)
+            raise
 
     def _fence(self, timings: Timings) -> Fence:
         """What the workers of a server that was killed may still do, if there was one."""
@@ -82,8 +87,8 @@ class Server:
         # Not only here: the scheduler reads some of them when they are needed.
         dask.config.set(dask_settings(ServerFile("", "", "", 0, 0.0, {}, timings)))
         options = {
-            "host": host, "port": port, "protocol": "tls", "dashboard": False, "dashboard_address": "127.0.0.1:0",
-            "security": security,
+            "host": f"[{host}]" if ":" in host else host, "port": port, "protocol": "tls", "security": security,
+            "dashboard": False, "dashboard_address": "127.0.0.1:0",
         }
         try:
             scheduler = {"cls": Scheduler, "options": options}

@@ -16,14 +16,17 @@ import site
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipelet.errors import LauncherError, MissingPackageError
 from pipelet.executors.cluster.options import JobOptions
 
-#: A command of a batch system that takes longer than that hangs.
-COMMAND_SECONDS = 120.0
+#: A command of a batch system that takes longer than that hangs; one that cancels jobs is not waited for so long, since
+#: those end by themselves when there is no server.
+COMMAND_SECONDS, _CANCEL_SECONDS = 120.0, 20.0
+_LOOK_SECONDS = 0.2
 #: So many ids go to a command at once.
 _MOST_IDS = 500
 #: Of what a command says so many characters are shown.
@@ -66,7 +69,10 @@ class Answer:
         return text[:_WORDS_LENGTH] or "it said nothing"
 
 
-def run_command(arguments: Sequence[str], given: str | None = None) -> Answer:
+def run_command(
+    arguments: Sequence[str], given: str | None = None, seconds: float | None = None,
+    stop: threading.Event | None = None,
+) -> Answer:
     """Run a command of a batch system.
 
     Parameters
@@ -75,24 +81,44 @@ def run_command(arguments: Sequence[str], given: str | None = None) -> Answer:
         The command and its words.
     given
         What it reads from its standard input; nothing if not given.
+    seconds
+        How long it may take, ``COMMAND_SECONDS`` if not given.
+    stop
+        When this is set nobody wants to know any more.
 
     Raises
     ------
     LauncherError
         There is no such command here.
     """
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(
-            arguments, input=given or "", capture_output=True, timeout=COMMAND_SECONDS, check=False, text=True,
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        return Answer(None, "", f"no answer within {COMMAND_SECONDS:.0f} s")
+        process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
     except OSError as error:
         raise LauncherError(
             f"{arguments[0]} can't be started ({error.strerror}): is this a host from which jobs are submitted?"
         ) from error
-    return Answer(done.returncode, done.stdout, done.stderr)
+    limit = COMMAND_SECONDS if seconds is None else seconds
+    end = time.monotonic() + limit
+    told: str | None = given or ""
+    with process:
+        while True:
+            try:
+                out, err = process.communicate(told, timeout=_LOOK_SECONDS)
+                return Answer(process.returncode, out, err)
+            except subprocess.TimeoutExpired:
+                told = None
+                if time.monotonic() > end or (stop is not None and stop.is_set()):
+                    process.kill()
+                    # What it has started may keep its output open.
+                    for stream in (process.stdin, process.stdout, process.stderr):
+                        assert stream is not None
+                        with contextlib.suppress(OSError):
+                            stream.close()
+                    return Answer(None, "", f"no answer within {limit:.0f} s")
+            except BaseException:
+                process.kill()
+                raise
 
 
 class System:
@@ -226,8 +252,15 @@ class System:
             raise LauncherError(f"{command[0]} refused a job{status}: {answer.words} (the script is {path})")
         return self.job_id(answer), log
 
-    def status(self, jobs: Sequence[str]) -> dict[str, State]:
+    def status(self, jobs: Sequence[str], stop: threading.Event | None = None) -> dict[str, State]:
         """Ask how jobs are: one command for all, but for very many.
+
+        Parameters
+        ----------
+        jobs
+            Their ids.
+        stop
+            When this is set nobody wants to know any more.
 
         Raises
         ------
@@ -237,7 +270,7 @@ class System:
         states: dict[str, State] = {}
         for start in range(0, len(jobs), _MOST_IDS):
             some = jobs[start : start + _MOST_IDS]
-            answer = run_command(self.status_command(some))
+            answer = run_command(self.status_command(some), stop=stop)
             if answer.code is None:
                 states.update(dict.fromkeys(some, State.UNKNOWN))
             else:
@@ -250,10 +283,13 @@ class System:
         Raises
         ------
         LauncherError
-            There is no such command here.
+            There is no such command here, or it does not answer.
         """
+        words = shlex.split(self.job_class().cancel_command)
         for start in range(0, len(jobs), _MOST_IDS):
-            run_command([*shlex.split(self.job_class().cancel_command), *jobs[start : start + _MOST_IDS]])
+            answer = run_command([*words, *jobs[start : start + _MOST_IDS]], seconds=_CANCEL_SECONDS)
+            if answer.code is None:
+                raise LauncherError(f"{words[0]}: {answer.words}")
 
     def _job(self, options: JobOptions, server_file: str, name: str, arguments: Sequence[str]) -> Any:
         import dask

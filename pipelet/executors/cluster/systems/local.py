@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ class Local(System):
             told.write(f"{job}\n".encode())
         return job, log
 
-    def status(self, jobs: Sequence[str]) -> dict[str, State]:
+    def status(self, jobs: Sequence[str], stop: threading.Event | None = None) -> dict[str, State]:
         """Look at the processes."""
         _CHILDREN[:] = [process for process in _CHILDREN if process.poll() is None]
         return {job: State.RUNNING if _lives(job) else State.ENDED for job in jobs}
