@@ -285,6 +285,18 @@ def test_a_script_that_oar_can_not_run(fakes: Fakes) -> None:
     assert fakes.calls == []
 
 
+@pytest.mark.parametrize(("name", "mark"), [
+    ("pbs", ":"), ("torque", ":"), ("sge", ":"), ("sge", ","), ("sge", "$"), ("slurm", "%"), ("slurm", "\\"),
+    ("lsf", "%"), ("oar", "%"), ("htcondor", "$"),
+])
+def test_paths_of_logs_that_would_mean_something_else(name: str, mark: str, fakes: Fakes) -> None:
+    fakes.write({ANSWERS[name][0]: ""})
+    (fakes.root / f"my{mark}data").mkdir()
+    with pytest.raises(LauncherError, match=rf"to {name} .* in the path of a job's output means .*; give log_dir="):
+        submit(name, fakes.root / f"my{mark}data")
+    assert fakes.calls == []
+
+
 # --- which system this is --------------------------------------------------------------------------------------------
 
 

@@ -135,12 +135,15 @@ class System:
         first number will not do.
     states
         What the system's words and letters for the state of a job mean.
+    log_marks
+        Characters that mean more than themselves in the path of a job's output.
     """
 
     name = ""
     job_variables: tuple[str, ...] = ()
     id_pattern: re.Pattern[str]
     states: Mapping[str, State] = {}
+    log_marks = ""
 
     def job_class(self) -> Any:
         """The class of dask-jobqueue that knows this system."""
@@ -236,15 +239,21 @@ class System:
         Raises
         ------
         LauncherError
-            The system refused it; the words are its own.
+            The system refused it; the words are its own. Or it would put the output elsewhere.
         OSError
             The script can't be written.
         """
+        log = self.log_path(log_dir, name)
+        marks = "".join(sorted(set(log) & set(self.log_marks)))
+        if marks:
+            raise LauncherError(
+                f"to {self.name} {' and '.join(map(repr, marks))} in the path of a job's output means something else: "
+                f"{log}; give log_dir=, a directory without, or choose another prefix"
+            )
         path = os.path.join(script_dir, f"{name}.sh")
         with open(path, "w", opener=lambda file, flags: os.open(file, flags, 0o700)) as file:
             file.write(script)
         job = self._job(options, "", name, ())
-        log = self.log_path(log_dir, name)
         command = self.submit_command(job, name, log, options, path)
         answer = run_command(command, self.submit_input(script))
         if answer.code != 0:

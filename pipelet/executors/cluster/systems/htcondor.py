@@ -18,6 +18,7 @@ class HTCondor(System):
     """HTCondor."""
 
     name = "htcondor"
+    log_marks = "$"
     id_pattern = re.compile(r"submitted to cluster (?P<id>\d+)")
     #: 1 idle, 2 running, 3 removed, 4 completed, 5 held, 6 its output is being brought back, 7 suspended.
     states: Mapping[str, State] = {

@@ -18,6 +18,7 @@ class LSF(System):
 
     name = "lsf"
     job_variables = ("LSB_JOBID",)
+    log_marks = "%"
     id_pattern = re.compile(r"Job <(?P<id>\d+)> is submitted")
     states: Mapping[str, State] = {
         "PEND": State.PENDING, "WAIT": State.PENDING, "PROV": State.PENDING, "RUN": State.RUNNING,

@@ -20,6 +20,7 @@ class OAR(System):
 
     name = "oar"
     job_variables = ("OAR_JOB_ID", "OAR_JOBID")
+    log_marks = "%"
     id_pattern = re.compile(r"^OAR_JOB_ID=(?P<id>\d+)", re.MULTILINE)
     states: Mapping[str, State] = {
         "Waiting": State.PENDING, "toLaunch": State.PENDING, "toAckReservation": State.PENDING,

@@ -25,6 +25,7 @@ class PBS(System):
 
     name = "pbs"
     job_variables = ("PBS_JOBID",)
+    log_marks = ":"
     #: The whole of it, ``12.host``: other commands may ask for that.
     id_pattern = re.compile(r"^\s*(?P<id>\d+(?:\[\])?(?:\.\S+)?)\s*$", re.MULTILINE)
     #: Q queued, W waits for its time, T moved, R running, B begun (an array), E exiting, S U suspended, H held,

@@ -16,6 +16,7 @@ class SGE(System):
 
     name = "sge"
     job_variables = ("JOB_ID",)
+    log_marks = ":,$"
     id_pattern = re.compile(r"^(?:Your job )?(?P<id>\d+)(?:\s*$| \(\")", re.MULTILINE)
 
     def job_class(self) -> Any:

@@ -17,6 +17,7 @@ class Slurm(System):
 
     name = "slurm"
     job_variables = ("SLURM_JOB_ID", "SLURM_JOBID")
+    log_marks = "%\\"
     id_pattern = re.compile(r"^(?:Submitted batch job )?(?P<id>\d+)(?: on cluster \S+|;\S+)?\s*$", re.MULTILINE)
     states: Mapping[str, State] = {
         **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "RESIZING"), State.PENDING),
