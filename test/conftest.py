@@ -21,8 +21,16 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
 # Some tests let processes crash, which would leave pictures of their memory behind.
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
-#: The rings in which the workers of runs count for the coverage; the others would take twice as long.
+#: The rings that count for the coverage, with the workers of their runs. The others would take twice as long; so would
+#: tests that try very many cases, which are marked with `no_cover` where they stand.
 MEASURED = {"unit", "integration", "migration", "security"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure no ring that does not count."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] not in MEASURED:
+            item.add_marker("no_cover")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -30,7 +38,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Have the processes that a test starts measured, or not, with those that its fixtures start."""
     # It is set when the measuring begins, which may be before this file is read or after.
     support.measuring = os.environ.pop(MEASURE, None) or support.measuring
-    if support.measuring is not None and item.path.relative_to(Path(__file__).parent).parts[0] in MEASURED:
+    if support.measuring is not None and item.get_closest_marker("no_cover") is None:
         os.environ[MEASURE] = support.measuring
     return (yield)
 

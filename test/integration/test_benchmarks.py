@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+# They are processes of their own, and many.
+pytestmark = pytest.mark.no_cover
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 #: What the scripts import from their own directory.
 OWN = ("batch", "floor", "makespan", "measuring", "overhead", "peers", "plots", "reporting", "saturation", "webdata")

@@ -605,6 +605,7 @@ def _verbs(lab: Project) -> dict[str, Callable[[Path], object]]:
     }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["delete", "purge", "tasks"])
 def test_cut_at_every_step_of_a_deletion(lab: Project, name: str) -> None:
     verb = _verbs(lab)[name]
@@ -641,6 +642,7 @@ def test_cut_at_every_step_of_a_deletion(lab: Project, name: str) -> None:
     assert step > 10
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["delete", "purge", "tasks"])
 def test_cut_at_every_step_of_a_restoration(lab: Project, name: str) -> None:
     untouched = picture(lab.prefix)
@@ -666,6 +668,7 @@ def test_cut_at_every_step_of_a_restoration(lab: Project, name: str) -> None:
     assert run(lab).done == 0
 
 
+@pytest.mark.no_cover
 def test_cut_at_every_step_of_the_emptying_of_the_trash(lab: Project) -> None:
     verbs = _verbs(lab)
     for name in ("purge", "tasks", "delete"):

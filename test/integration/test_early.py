@@ -577,6 +577,7 @@ def alike(
     return found[0]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("order", ["depth", "breadth"])
 @pytest.mark.parametrize("case", CASES)
 def test_in_the_end_all_is_as_if_each_segment_had_waited(
@@ -1059,6 +1060,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ROOT, "")
 
 
+@pytest.mark.no_cover
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
 def test_random_pipelines_end_as_if_each_segment_had_waited(

@@ -432,6 +432,7 @@ SEEDS = int(os.environ.get("PIPELET_SEEDS", "12"))
 FIRST = int(os.environ.get("PIPELET_FIRST_SEED", "0"))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
 def test_what_explain_says_is_what_the_run_does(tmp_path: Path, seed: int) -> None:
     world = World(Project(tmp_path), random.Random(seed))
@@ -439,6 +440,7 @@ def test_what_explain_says_is_what_the_run_does(tmp_path: Path, seed: int) -> No
     _live(world, [world.edit])
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
 def test_what_is_asked_for_reaches_all_that_saw_it(tmp_path: Path, seed: int) -> None:
     world = World(Project(tmp_path), random.Random(seed))

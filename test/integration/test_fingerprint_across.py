@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+# They are processes of their own, and many.
+pytestmark = pytest.mark.no_cover
+
 CORPUS = Path(__file__).with_name("fingerprint_corpus.py")
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = ("0", "1", "4711")
