@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -273,8 +274,8 @@ class Bars:
             self._last = list(snapshot)
             try:
                 self._draw(self._last)
-            except (OSError, ValueError):
-                self._give_up()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
 
     def write(self, text: str) -> None:
         """Print a message without disturbing the bars."""
@@ -284,8 +285,8 @@ class Bars:
                     self._class().write(text, file=self._stream)
                 else:
                     print(text, file=self._stream, flush=True)
-            except (OSError, ValueError):
-                self._give_up()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
 
     def close(self) -> None:
         """Remove the bars; segments that had not ended leave a line with what they had reached."""
@@ -294,13 +295,14 @@ class Bars:
                 return
             try:
                 self._end([item for item in self._last if item.segment in self._bars])
-            except (OSError, ValueError):
-                self._give_up()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
             self.enabled = False
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError | ValueError) -> None:
         # the terminal has gone away: the run goes on without bars
         self.enabled = False
+        let_go(self._stream, error)
         for bar in self._bars.values():
             bar.disable = True  # or it would try to write once more when it is collected
         self._bars.clear()
@@ -413,8 +415,31 @@ def printer(log_level: int, bars: Display | None) -> Echo:
         if bars is not None:
             bars.write(message)
             return
-        # Nobody may be reading any more: the run goes on.
-        with contextlib.suppress(OSError, ValueError):
+        try:
             print(message, file=sys.stderr, flush=True)
+        except (OSError, ValueError) as error:
+            # Nobody may be reading any more: the run goes on.
+            let_go(sys.stderr, error)
 
     return echo
+
+
+def let_go(stream: TextIO, error: OSError | ValueError) -> None:
+    """Send a stream nowhere from now on if nobody reads it any more.
+
+    What is left in its buffer would fail again when Python ends, and give the process the exit status 120.
+
+    Parameters
+    ----------
+    stream
+        The stream.
+    error
+        What writing to it raised.
+    """
+    if getattr(error, "errno", None) in (errno.EPIPE, errno.EIO):
+        with contextlib.suppress(OSError, ValueError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(nothing, stream.fileno())
+            finally:
+                os.close(nothing)

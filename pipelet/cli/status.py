@@ -100,9 +100,11 @@ def run(sqlfile: str, seconds: float | None, stream: TextIO | None = None) -> in
         if seconds is None:
             raise
         screen.leave()
-    except BrokenPipeError:
-        # Whoever read has seen enough; the interpreter must not complain when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), screen.stream.fileno())
+    except BrokenPipeError as error:
+        # Whoever read has seen enough.
+        from pipelet.progress import let_go
+
+        let_go(screen.stream, error)
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Project, until
+from support import ENVIRONMENT, Project, until
 
 from pipelet.errors import CodeError, LauncherError, PipelineError
 from pipelet.launchers import launch_interactive, launch_process
@@ -116,7 +116,8 @@ def test_level_0_prints_nothing_and_info_tells_the_segments(project: Project, pr
 
 
 @pytest.mark.parametrize("rest", ["w.run()", "t.wait()", "", "launch_interactive(P, log_level=1)[0].run()"])
-def test_messages_to_nobody_do_not_stop_a_run(project: Project, rest: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_messages_to_nobody_do_not_stop_a_run(project: Project, rest: str, unbuffered: str) -> None:
     # more than the pipes between the processes hold
     project.write(a="for _ in range(100):\n    logger.warning('x' * 1000)")
     launch = "" if "launch" in rest else "w, t = launch_process(P, 1, log_level=1)\n"
@@ -124,7 +125,8 @@ def test_messages_to_nobody_do_not_stop_a_run(project: Project, rest: str) -> No
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        ended = project.ran("main.py", stderr=writing)
+        # Whether or not Python keeps what it could not write for its end.
+        ended = project.ran("main.py", stderr=writing, env={**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered})
     finally:
         os.close(writing)
     assert ended.returncode == 0
