@@ -92,7 +92,7 @@ environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
 job = subprocess.Popen([said["Executable"], *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                        env=environment, start_new_session=True)
 open(f"{fakes}/{number}", "w").write(str(job.pid))
-print(f"Submitting job(s).\\n1 job(s) submitted to cluster {number}.")
+print(f"Submitting job(s).\\n1 job(s) submitted to cluster {number}.", flush=True)
 os._exit(0)
 END
 """,
