@@ -5,8 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# worker processes of pytest
-JOBS ?= 2
+# worker processes of pytest: one more than CI has cores, since the tests of batch systems mostly wait
+JOBS ?= 3
 PYTEST_OPTIONS ?=
 # how many elements the work of the benchmarks has (tasks: twice as many)
 SIZES ?=
