@@ -51,6 +51,8 @@ class _Flying:
         self.running: int | None = None
         self.worker = ""
         self.job: str | None = None
+        #: Whether a worker tells at once that it has begun.
+        self.announced = False
 
     def note(self, report: Report) -> None:
         """Take over what is new in a report."""
@@ -89,6 +91,9 @@ class FarExecutor(abc.ABC):
         Where.
     """
 
+    #: Whether workers can tell that they have begun a batch.
+    _announces = False
+
     @property
     def batch_seconds(self) -> float:
         """How many seconds of work should go to a worker at once."""
@@ -108,6 +113,8 @@ class FarExecutor(abc.ABC):
         self._flying: dict[int, _Flying] = {}
         self._numbers: dict[Future[BatchResult], int] = {}
         self._strikes: dict[int, list[str]] = {}
+        #: How often tasks with a strike were in a worker that was lost, and had not begun as far as is known.
+        self._passed_over: Counter[int] = Counter()
         #: How many tasks have ended in each worker, by what it calls itself.
         self._ended: Counter[str] = Counter()
         #: Whether batches are short: then each slot has one more waiting.
@@ -170,6 +177,11 @@ class FarExecutor(abc.ABC):
                 return
             left = flying.left()
             suspects = [call for call in left if call.id == flying.running] or left
+            if flying.announced and not flying.worker:
+                # It waited in that worker for its turn. The word that it had begun may have been lost as well, so that
+                # this does not go on for ever.
+                suspects = [call for call in suspects if self._passed_over[call.id] >= STRIKES]
+                self._passed_over.update(call.id for call in left)
             for call in suspects:
                 self._strike(flying, call, why)
         self._end(number, flying)
@@ -205,7 +217,8 @@ class FarExecutor(abc.ABC):
             batch = batch._replace(calls=calls)
             number = self._count
             self._count += 1
-            self._flying[number] = _Flying(batch, withheld, future)
+            self._flying[number] = flying = _Flying(batch, withheld, future)
+            flying.announced = self._announces and any(call.id in self._strikes for call in calls)
             self._numbers[future] = number
         self._send(number, self._packed(number, batch))
         return future

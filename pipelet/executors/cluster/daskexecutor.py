@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelet.errors import LauncherError
 from pipelet.executors.far import FarExecutor
-from pipelet.executors.post import LATE_SECONDS, Report, end_posts, run_at_post
+from pipelet.executors.post import LATE_SECONDS, POSTS, Report, end_posts, run_at_post
 from pipelet.executors.wire import read_late, write_whole
 from pipelet.limits import Limits
 
@@ -60,6 +60,8 @@ class DaskExecutor(FarExecutor):
         self._closed = False
         client.subscribe_topic(self._topic, self._hear)
 
+    _announces = True
+
     @property
     def _workers(self) -> int:
         return self._threads()
@@ -71,7 +73,7 @@ class DaskExecutor(FarExecutor):
 
     def _send(self, number: int, packed: bytes | str) -> None:
         future = self._client.submit(
-            run_on_worker, self.terms_path, self._topic, number, packed,
+            run_on_worker, self.terms_path, self._topic, number, packed, self._flying[number].announced,
             key=f"{self._topic}-{number}", pure=False, retries=0,
         )
         with self._futures_lock:
@@ -145,7 +147,7 @@ class DaskExecutor(FarExecutor):
 BATCHES_PER_SECOND = 50.0
 
 
-def run_on_worker(terms_path: str, topic: str, number: int, packed: bytes | str) -> None:
+def run_on_worker(terms_path: str, topic: str, number: int, packed: bytes | str, announced: bool) -> None:
     """Run a batch in a Dask worker; its results go out as events.
 
     Parameters
@@ -158,6 +160,8 @@ def run_on_worker(terms_path: str, topic: str, number: int, packed: bytes | str)
         Of the batch.
     packed
         The batch, or the file where it is.
+    announced
+        Whether to tell at once that it has begun.
     """
     from distributed import get_worker
 
@@ -173,4 +177,6 @@ def run_on_worker(terms_path: str, topic: str, number: int, packed: bytes | str)
         message = report._replace(frames=b"")._asdict() | {"frames": frames, "number": number, "last": last}
         worker.log_event(topic, message)
 
+    if announced:
+        tell(Report(b"", worker=POSTS.shift.name or worker.address, job=POSTS.shift.job))
     tell(run_at_post(terms_path, packed, tell), True)
