@@ -102,8 +102,8 @@ class JobScript(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make a script as for somebody's pipeline, and not for the one who writes this."""
-        from pipelet.executors.cluster.fleet import Submitter
         from pipelet.executors.cluster.options import JobOptions
+        from pipelet.executors.cluster.submitter import Submitter
 
         said = dict(self.options)
         options = JobOptions(

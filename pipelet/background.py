@@ -18,11 +18,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
+from pipelet.bars import Display, printer
 from pipelet.errors import LauncherError
 from pipelet.executors.plan import ExecutorPlan
 from pipelet.notebookbars import open_bars
 from pipelet.planner import Snapshot
-from pipelet.progress import Display, Tracker, printer
+from pipelet.progress import Tracker
 from pipelet.summary import Summary
 
 #: The length of a message between the two processes, before it.

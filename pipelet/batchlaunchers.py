@@ -251,7 +251,7 @@ def job_script(P: Pipeline, system: str | None = None, **options: Any) -> str:
     LauncherError
         As `launch_batch`.
     """
-    from pipelet.executors.cluster.fleet import Submitter
+    from pipelet.executors.cluster.submitter import Submitter
     from pipelet.executors.cluster.systems import import_dask_jobqueue
     from pipelet.storage import Tree
 

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipelet.bars import Bars, Display, Pace, numbers, unwanted
 from pipelet.drawing import STATUS_STYLES
-from pipelet.progress import Bars, Display, Pace, SegmentProgress, numbers, unwanted
+from pipelet.progress import SegmentProgress
 from pipelet.tables import text_table
 
 #: So many segments have a line; of the others there is a sum.

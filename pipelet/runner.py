@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from pipelet.bars import Echo, printer
 from pipelet.deletion import recover
 from pipelet.distrust import distrust, sweep
 from pipelet.errors import PipeletError, StorageError
@@ -17,7 +18,7 @@ from pipelet.executors.plan import Site
 from pipelet.notebookbars import open_bars
 from pipelet.planner import Snapshot
 from pipelet.planrecorder import PlanRecorder
-from pipelet.progress import Echo, SegmentProgress, Tracker, WorkerProgress, printer
+from pipelet.progress import SegmentProgress, Tracker, WorkerProgress
 from pipelet.rebuild import catch_up, has_instances, rebuild
 from pipelet.runlog import RunLog
 from pipelet.scheduler import Scheduler, Stopped

@@ -40,7 +40,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     support.measuring = os.environ.pop(MEASURE, None) or support.measuring
     if support.measuring is not None and item.get_closest_marker("no_cover") is None:
         os.environ[MEASURE] = support.measuring
-    return (yield)
+    end = os._exit
+    try:
+        return (yield)
+    finally:
+        # Each time that the measuring goes on again, it puts something more around this.
+        os._exit = end
 
 
 @pytest.fixture

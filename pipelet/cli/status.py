@@ -102,7 +102,7 @@ def run(sqlfile: str, seconds: float | None, stream: TextIO | None = None) -> in
         screen.leave()
     except BrokenPipeError as error:
         # Whoever read has seen enough.
-        from pipelet.progress import let_go
+        from pipelet.bars import let_go
 
         let_go(screen.stream, error)
     return 0

@@ -109,7 +109,7 @@ def test_a_worker_that_is_killed_costs_one_repetition(slurm: BatchSystem, projec
     with running(pipeline, 2, "slurm") as run:
         until(lambda: len(begun(notes)) > 8 and len(joined_jobs(project.prefix)) == 2, "both workers")
         kill([next(iter(worker_pids(project.prefix).values()))])
-        until(lambda: len(set(joined_jobs(project.prefix))) == 3, "the job in place of it", 60)
+        until(lambda: len(set(joined_jobs(project.prefix))) == 3, "the job in place of it")
         open_gate(project)
         assert run.end().done == 60
     recorded_once(pipeline, "a", list(range(60)))
@@ -137,7 +137,7 @@ def test_a_job_that_the_site_cancels_is_replaced(batch: BatchSystem, project: Pr
     with running(pipeline, 2, batch.name) as run:
         until(lambda: len(begun(notes)) > 6 and len(joined_jobs(project.prefix)) == 2, "both workers")
         batch.cancel(joined_jobs(project.prefix)[0])
-        until(lambda: len(set(joined_jobs(project.prefix))) == 3, "the job in place of it", 60)
+        until(lambda: len(set(joined_jobs(project.prefix))) == 3, "the job in place of it")
         open_gate(project)
         assert run.end().done == 60
     recorded_once(pipeline, "a", list(range(60)))

@@ -249,11 +249,29 @@ def test_a_command_that_hangs_when_nobody_wants_to_know_any_more(fakes: Fakes) -
     assert time.monotonic() - begun < 30
 
 
+def test_a_command_that_is_slow_to_read_its_input_gets_all_of_it(fakes: Fakes) -> None:
+    fakes.write({"slow": "sleep 0.5; cat\n"})
+    text = "line\n" * 100_000
+    assert base.run_command(["slow"], text).out == text
+
+
 def test_jobs_that_can_not_be_cancelled(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr(base, "_CANCEL_SECONDS_PER_JOB", 0.0)
     fakes.write({"qdel": "exec sleep 60\n"})
-    with pytest.raises(LauncherError, match=r"qdel: no answer within 0 s"):
-        system("pbs").cancel(["12"])
+    jobs = [str(number) for number in range(600)]
+    assert system("pbs").cancel(jobs) == dict.fromkeys(jobs, "qdel: no answer within 0 s"), "each part was tried"
+
+
+def test_a_failure_to_cancel_counts_for_jobs_that_are_still_there(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_END_LOOKS", 1)
+    fakes.write({
+        "qdel": "echo Unauthorized Request 13.host; exit 1\n",
+        "qstat": "printf 'Job Id: 13.host\\n    job_state = Q\\n'; echo 'qstat: Unknown Job Id 12' >&2; exit 153\n",
+    })
+    assert system("pbs").cancel(["12.host", "13.host"]) == {"13.host": "qdel: Unauthorized Request 13.host"}
 
 
 @EVERY
@@ -270,8 +288,8 @@ def test_commands_that_are_missing(name: str, fakes: Fakes) -> None:
     ("htcondor", "condor_rm"), ("oar", "oardel"),
 ])
 def test_how_jobs_are_cancelled(name: str, command: str, fakes: Fakes) -> None:
-    fakes.write({command: "echo no such job; exit 1\n"})
-    system(name).cancel(["12", "13"])
+    fakes.write({command: ""})
+    assert system(name).cancel(["12", "13"]) == {}
     assert fakes.calls == [[command, "12", "13"]]
     system(name).cancel([str(number) for number in range(1001)])
     assert [len(call) - 1 for call in fakes.calls[1:]] == [500, 500, 1], "a command line has an end"

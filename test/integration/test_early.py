@@ -27,12 +27,13 @@ import pipelet.scheduler
 import pipelet.segmentrun
 import pipelet.taskqueue
 import pipelet.turns
+from pipelet.bars import Bars
 from pipelet.core.calls import Batch, BatchResult, TaskResult
 from pipelet.errors import PipeletError
 from pipelet.executors.base import BATCH_SECONDS, InlineExecutor
 from pipelet.forerunner import Forerunner
 from pipelet.pipeline import Pipeline
-from pipelet.progress import Bars, SegmentProgress, Tracker
+from pipelet.progress import SegmentProgress, Tracker
 from pipelet.runner import Hooks, execute
 from pipelet.scheduler import Stopped
 from pipelet.statusdb import QueuedTask, Reader, Writer, unpack_ids

@@ -407,7 +407,7 @@ def _source(folder: Path, name: str, text: str) -> SourceFile:
 
 
 def test_modules_that_come_while_others_are_looked_at(tmp_path: Path) -> None:
-    """As they do where garbage is collected in the middle of it, and its end imports something."""
+    """As they do where garbage is collected in the middle of it, and its end imports something; before Python 3.12."""
     script = """if True:
         import gc, sys, types
         from pipelet.modules import loaded_from

@@ -386,8 +386,9 @@ def test_a_main_script_loads_no_heavy_module_before_it_needs_it() -> None:
 
 def public_things() -> Iterator[tuple[str, Any]]:
     """Every public name of the package and every public method of its classes, with what it stands for."""
-    homes = ["pipelet.errors", "pipelet.launchers", "pipelet.pipeline", "pipelet.progress", "pipelet.records",
-             "pipelet.runner", "pipelet.background", "pipelet.explain", "pipelet.summary", "pipelet.utils"]
+    homes = ["pipelet.errors", "pipelet.launchers", "pipelet.pipeline", "pipelet.bars", "pipelet.progress",
+             "pipelet.records", "pipelet.runner", "pipelet.background", "pipelet.explain", "pipelet.summary",
+             "pipelet.utils"]
     things = {f"pipelet.{name}": getattr(pipelet, name) for name in pipelet.__all__ if not name.startswith("__")}
     for home in homes:
         module = importlib.import_module(home)

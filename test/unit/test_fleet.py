@@ -11,10 +11,11 @@ import pytest
 
 from pipelet.errors import LauncherError
 from pipelet.executors.cluster import fleet as module
-from pipelet.executors.cluster.fleet import Fleet, JobRecord
+from pipelet.executors.cluster.fleet import Fleet
 from pipelet.executors.cluster.members import Members
 from pipelet.executors.cluster.options import JobOptions
 from pipelet.executors.cluster.serverfile import Timings
+from pipelet.executors.cluster.submitter import JobRecord
 from pipelet.executors.cluster.systems import State
 from pipelet.executors.cluster.systems.local import Local
 
@@ -47,7 +48,9 @@ def members(tmp_path: Path) -> Members:
 def fleet(submitter: Any, members: Members, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Fleet:
     monkeypatch.setattr(module, "_FAREWELL_SECONDS", 0.0)
     monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
-    log = lambda level, text: said.append(text)  # noqa: E731
+    def log(level: int, text: str) -> None:
+        said.append(text)
+
     made = Fleet(submitter, "run", members, Timings(), log, lambda: True, lambda text: None)
     made.begin(1, JobOptions("local"))
     return made
@@ -118,14 +121,94 @@ def test_a_record_that_can_never_be_read_is_told_once(fleet: Fleet, submitter: S
     ]
 
 
-def test_jobs_that_can_not_be_cancelled_in_the_end_are_told(
-    fleet: Fleet, said: list[str], monkeypatch: pytest.MonkeyPatch
+def end(fleet: Fleet) -> None:
+    """As a run does, with the end of the server in between."""
+    fleet.stop()
+    fleet.cancel()
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_jobs_that_can_not_be_cancelled_in_the_end_are_told_and_stay_on_record(
+    fleet: Fleet, submitter: Submitter, said: list[str], monkeypatch: pytest.MonkeyPatch, raised: bool
 ) -> None:
-    def cancel(system: object, jobs: object) -> None:
-        raise LauncherError("qdel: no answer within 20 s")
+    def cancel(system: object, jobs: list[str]) -> dict[str, str]:
+        if raised:
+            raise LauncherError("qdel: is gone")
+        return {job: "qdel: is gone" for job in jobs if job in "12"}
 
     monkeypatch.setattr(Local, "cancel", cancel)
-    fleet.close()
+    for name in ("x", "y", "z"):
+        JobRecord(f"melt-{name}", "123"["xyz".index(name)], "", JobOptions("local"), "run", "", 0.0).write(
+            submitter.jobs_dir
+        )
+    end(fleet)
+    kept = ["0", "1", "2", "3"] if raised else ["1", "2"]
     assert said[-1] == (
-        "jobs 0 could not be cancelled, they will find no server and end by themselves: qdel: no answer within 20 s"
+        f"could not be cancelled, and will end when they find no server: jobs {', '.join(kept)} (qdel: is gone)"
     )
+    names = {path.stem for path in Path(submitter.jobs_dir).glob("*.json")}
+    assert names == ({"melt-x", "melt-y", "melt-z"} if raised else {"melt-x", "melt-y"})
+
+
+def test_a_job_that_was_accepted_when_the_run_was_over_is_cancelled(
+    submitter: Any, members: Members, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[str] = []
+
+    def cancel(system: object, jobs: list[str]) -> dict[str, str]:
+        cancelled.extend(jobs)
+        return {}
+
+    monkeypatch.setattr(Local, "cancel", cancel)
+    monkeypatch.setattr(module, "_TICK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_STOP_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_FAREWELL_SECONDS", 0.0)
+    begun, go = threading.Event(), threading.Event()
+    submit = submitter.submit
+
+    def slow(options: JobOptions, generation: int = 0) -> JobRecord:
+        begun.set()
+        assert go.wait(60)
+        return submit(options, generation)
+
+    fleet = Fleet(
+        submitter, "run", members, Timings(), lambda level, text: said.append(text), lambda: True, lambda text: None
+    )
+    fleet.begin(1, JobOptions("local"))
+    submitter.submit = slow
+    members.add("tls://1", "melt-0", "node3", 1)
+    members.remove("tls://1")
+    assert begun.wait(60)
+    fleet.stop()
+    threading.Timer(0.3, go.set).start()
+    fleet.cancel()
+    assert cancelled == ["1"]
+    assert len(submitter.submitted) == 2
+
+
+def test_nothing_is_submitted_any_more_when_the_run_is_over(
+    fleet: Fleet, submitter: Submitter, members: Members
+) -> None:
+    members.add("tls://1", "melt-0", "node3", 1)
+    members.remove("tls://1")
+    fleet._ended.set()
+    fleet._tick()
+    assert len(submitter.submitted) == 1
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+def test_a_job_whose_record_shows_when_it_has_ended_is_replaced_as_any_other(
+    fleet: Fleet, submitter: Submitter, members: Members, leaving: bool
+) -> None:
+    added = JobRecord("melt-x", "77", "/no/log", JobOptions("local"), "run", "elsewhere", time.time())
+    members.add("tls://1", "melt-x", "node3", 1)
+    if leaving:
+        members.tell({"address": "tls://1", "what": "leaving", "why": "its time is over", "job": "77", "host": "node3"})
+    members.remove("tls://1")
+    fleet._tick()
+    assert len(submitter.submitted) == 1
+    added.write(submitter.jobs_dir)
+    for _ in range(5):
+        fleet._tick()
+    assert [record.generation for record in submitter.submitted] == [0, 0 if leaving else 1]
+    assert not (Path(submitter.jobs_dir) / "melt-x.json").exists()

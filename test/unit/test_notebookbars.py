@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from pipelet.bars import Bars
 from pipelet.notebookbars import NotebookBars, open_bars
-from pipelet.progress import Bars, SegmentProgress
+from pipelet.progress import SegmentProgress
 
 
 class Cell:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelet.progress import Bars, Failure, SegmentProgress, Summary, Tracker, WorkerProgress, can_show
+from pipelet.bars import Bars, can_show, printer
+from pipelet.progress import Failure, SegmentProgress, Summary, Tracker, WorkerProgress
 from pipelet.summary import SHOWN_FAILURES, Kind, _shares, duration, grouped, kind_of, plain
 
 
@@ -448,3 +449,25 @@ def test_a_tracker_says_which_worker_runs_which_tasks() -> None:
     ]
     tracker.workers = [WorkerProgress(str(number), "node3", 1, 0) for number in range(30)]
     assert str(tracker).splitlines()[-1] == "and 10 more workers"
+
+
+class Unread:
+    """A stream of a user's own; what it writes to is no longer read."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("stream", [Unread(), None])
+def test_messages_that_nobody_reads_raise_nothing_whatever_the_stream_is(
+    stream: Unread | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    if stream is None:
+        monkeypatch.setattr("sys.stdout", Unread())
+    printer(1, None)(20, "melted")
+    if stream is not None:
+        Bars(stream=stream, enabled=False).write("melted")  # type: ignore[arg-type]

@@ -8,9 +8,10 @@ from typing import Any
 
 from pipelet.errors import LauncherError
 from pipelet.executors.cluster.daskexecutor import DaskExecutor
-from pipelet.executors.cluster.fleet import Fleet, Submitter
+from pipelet.executors.cluster.fleet import Fleet
 from pipelet.executors.cluster.plan import BatchPlan
 from pipelet.executors.cluster.server import Server
+from pipelet.executors.cluster.submitter import Submitter
 from pipelet.executors.cluster.systems import import_dask_jobqueue
 from pipelet.executors.plan import Site
 from pipelet.progress import WorkerProgress
@@ -87,13 +88,18 @@ class BatchExecutor(DaskExecutor):
         super().wait(seconds)
 
     def close(self, kill: bool = False) -> None:
-        """End the server and its workers, and cancel jobs that have not begun."""
+        """End the server and its workers, and cancel jobs that have not begun.
+
+        In this order: where there is little time for the end, the jobs find no server, and end by themselves.
+        """
         if self._fleet is not None:
-            self._fleet.close()
+            self._fleet.stop()
         if hasattr(self, "_flying"):
             super().close(kill)
             self._log(logging.INFO, f"{self._count} batches were sent")
         self._server.close()
+        if self._fleet is not None:
+            self._fleet.cancel()
 
     def _end_posts(self) -> None:
         """Nothing: they end with their jobs."""

@@ -1,31 +1,25 @@
 """The jobs of a batch server: it submits them, watches over them, and replaces those that were lost.
 
-A job has a record in the prefix, written by whoever submitted it: the server itself, or somebody who added workers from
-another host. The server watches over both.
+Those that somebody has added from another host have a record in the prefix, too (see `submitter`), and are watched over
+as well.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import socket
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from pipelet.errors import LauncherError
 from pipelet.executors.cluster.members import Member, Members
 from pipelet.executors.cluster.options import JobOptions
 from pipelet.executors.cluster.serverfile import Timings
-from pipelet.executors.cluster.systems import State, System, system
-from pipelet.executors.wire import write_whole
-from pipelet.storage import job_log_dir, write_job_note
+from pipelet.executors.cluster.submitter import JobRecord, Submitter
+from pipelet.executors.cluster.systems import COMMAND_SECONDS, State, System, system
 
 #: A job that was lost is replaced, and what replaces it, up to so many times in a row.
 REPLACEMENTS = 3
@@ -33,122 +27,11 @@ _TICK_SECONDS = 1.0
 #: What a lost job has to say may be in its log some seconds later only.
 _FAREWELL_SECONDS = 3.0
 _TAIL_BYTES = 2000
-#: A command of the batch system that hangs is not waited for in the end.
-_JOIN_SECONDS = 10.0
+#: So long the end of a run waits for a round of the watch; the server and its workers must end soon.
+_STOP_SECONDS = 5.0
 #: So many times a record is looked at that can't be read: a file system may show it late or only in part.
 _ATTEMPTS = 30
 _NO_WORD = "it is gone without a word"
-#: This part of the walltime before its end no task begins any more; and by chance some earlier, so that not all workers
-#: end at once.
-_MARGIN, _STAGGER = 0.05, 0.05
-_LEAST_MARGIN, _MOST_MARGIN = 5.0, 300.0
-
-
-@dataclass
-class JobRecord:
-    """A job that was submitted."""
-
-    name: str  #: of its worker; no other job has it
-    job: str  #: the batch system's id
-    log: str  #: the file with its output
-    options: JobOptions
-    run: str  #: of the server that it was submitted for
-    host: str  #: where it was submitted
-    submitted: float
-    generation: int = 0  #: how many jobs in a row were lost before it
-    joined: bool = field(default=False, compare=False)
-    warned: bool = field(default=False, compare=False)
-
-    def write(self, directory: str) -> None:
-        """Put it down.
-
-        Raises
-        ------
-        OSError
-            That can't be done.
-        """
-        table = asdict(self)
-        del table["joined"], table["warned"]
-        table["options"] = self.options.as_dict()
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        write_whole(os.path.join(directory, f"{self.name}.json"), json.dumps(table, indent=1).encode())
-
-    @classmethod
-    def read(cls, path: str) -> JobRecord | None:
-        """Read a record; ``None`` if it can't be read as one."""
-        try:
-            with open(path, "rb") as file:
-                table: dict[str, Any] = json.load(file)
-            return cls(**{**table, "options": JobOptions.from_dict(table["options"])})
-        except (OSError, ValueError, TypeError, KeyError, LauncherError):
-            return None
-
-
-class Submitter:
-    """Submits jobs that join the server of a prefix.
-
-    Parameters
-    ----------
-    engine_dir
-        The engine's directory in the prefix.
-    run
-        Of the server.
-    """
-
-    def __init__(self, engine_dir: str, run: str) -> None:
-        self.jobs_dir = os.path.join(engine_dir, "server", "jobs")
-        self._engine_dir = engine_dir
-        self._log_dir = job_log_dir(engine_dir)
-        self._server_file = os.path.join(engine_dir, "server", "server.json")
-        self._run = run
-
-    def submit(self, options: JobOptions, generation: int = 0) -> JobRecord:
-        """Submit one job.
-
-        Raises
-        ------
-        LauncherError
-            The batch system refused it, and said why; or its record can't be written.
-        """
-        name = f"{options.job_name or 'pipelet'}-{uuid.uuid4().hex[:8]}"
-        batch = system(options.system)
-        script = self.script(options, name)
-        try:
-            script_dir, log_dir = options.script_dir or self._log_dir, options.log_dir or self._log_dir
-            for directory in (script_dir, log_dir):
-                os.makedirs(directory, exist_ok=True)
-            job, log = batch.submit(options, script, name, script_dir, log_dir)
-            record = JobRecord(name, job, log, options, self._run, socket.gethostname(), time.time(), generation)
-            record.write(self.jobs_dir)
-            write_job_note(self._engine_dir, name, job, options.system, record.host, record.submitted, log)
-        except OSError as error:
-            raise LauncherError(f"a job can't be submitted: {error}") from error
-        return record
-
-    def script(self, options: JobOptions, name: str) -> str:
-        """The script of a job.
-
-        Raises
-        ------
-        LauncherError
-            The options don't fit together.
-        """
-        return system(options.system).make_script(options, self._server_file, name, worker_arguments(options))
-
-
-def worker_arguments(options: JobOptions) -> list[str]:
-    """What a job's script tells the worker beside its server and its size."""
-    arguments = ["--idle", f"{options.idle_seconds:g}"]
-    seconds = options.walltime_seconds
-    if seconds is not None:
-        margin = min(max(_MARGIN * seconds, _LEAST_MARGIN), _MOST_MARGIN)
-        arguments += ["--lifetime", f"{max(seconds - margin, seconds / 2):.0f}"]
-        arguments += ["--lifetime-stagger", f"{_STAGGER * seconds:.0f}"]
-    if options.tasks_per_worker is not None:
-        arguments += ["--tasks", str(options.tasks_per_worker)]
-    if options.scratch is not None:
-        arguments += ["--scratch", options.scratch]
-    return arguments
 
 
 class Fleet:
@@ -193,6 +76,9 @@ class Fleet:
         #: How often records were looked at that could not be read.
         self._unreadable: Counter[str] = Counter()
         self._farewells: list[tuple[float, JobRecord | None, Member]] = []
+        #: Those that have come without a record, and of them those that are gone: a file system may show it late.
+        self._unrecorded: set[str] = set()
+        self._unsettled: dict[str, Member] = {}
         #: What could be submitted when there is work for it: options, and how many were lost before.
         self._places: list[tuple[JobOptions, int]] = []
         self._asked = time.monotonic()
@@ -227,26 +113,40 @@ class Fleet:
             self._log(logging.INFO, f"submitted jobs: {names}")
         self._thread.start()
 
-    def close(self) -> None:
-        """Watch no more; jobs that have not begun are cancelled, the others end by themselves."""
+    def stop(self) -> None:
+        """Submit nothing more, and watch no more."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(_JOIN_SECONDS)
-        self._read_records()
+            self._thread.join(_STOP_SECONDS)
         self._mark_joined(self._members.present())
         self._take_gone()
         for _, _, member in self._farewells:
             self._log(logging.INFO, f"{member.words} has ended: {member.why or _NO_WORD}")
+
+    def cancel(self) -> None:
+        """Cancel the jobs that have not begun, when the server has ended; the others end by themselves."""
+        if self._thread.is_alive():
+            self._log(logging.INFO, "waits for what the batch system says to a job, which is then cancelled")
+            self._thread.join(COMMAND_SECONDS + _STOP_SECONDS)
+        self._read_records()
+        self._mark_joined([*self._members.take_gone(), *self._members.present()])
         waiting = [record for record in self._records.values() if not record.joined]
+        kept: dict[str, str] = {}
         for batch, records in _by_system(waiting):
             jobs = [record.job for record in records]
             try:
-                batch.cancel(jobs)
+                kept |= batch.cancel(jobs)
             except (LauncherError, OSError) as error:
-                words = "they will find no server and end by themselves"
-                self._log(logging.WARNING, f"jobs {', '.join(jobs)} could not be cancelled, {words}: {error}")
+                kept |= dict.fromkeys(jobs, str(error))
+        for why in dict.fromkeys(kept.values()):
+            jobs = [job for job, words in kept.items() if words == why]
+            self._log(
+                logging.WARNING, f"could not be cancelled, and will end when they find no server: jobs "
+                f"{', '.join(jobs)} ({why})",
+            )
         for record in list(self._records.values()):
-            self._forget(record)
+            if record.job not in kept:
+                self._forget(record)
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
@@ -281,13 +181,18 @@ class Fleet:
                         self._log(logging.WARNING, f"the record of job {name} can't be read: it is not watched over")
                     continue
                 self._records[name] = record
+                record.joined = name in self._unrecorded
                 if record.run == self._run:
                     self._log(logging.INFO, f"job {record.job} was added from {record.host}")
+                if name in self._unsettled:
+                    self._settle(record, self._unsettled.pop(name))
 
     def _mark_joined(self, members: Iterable[Member]) -> None:
         for member in members:
             record = self._records.get(member.name)
-            if record is not None and not record.joined:
+            if record is None:
+                self._unrecorded.add(member.name)
+            elif not record.joined:
                 record.joined = True
                 # Its own word on itself may still be on its way.
                 words = f"job {member.job or record.job} on {member.host}"
@@ -307,17 +212,22 @@ class Fleet:
                 continue  # it was cut off, and has joined again
             if record is not None and record.name not in self._records:
                 continue  # what became of its job is known already, and its place is to be filled once
-            if member.leaving:
-                self._log(logging.INFO, f"{member.words} has ended: {member.why}")
-                if record is not None:
-                    self._forget(record)
-                    self._places.append((record.options, 0))
+            record = record or self._records.get(member.name)
+            if record is not None:
+                self._settle(record, member)
                 continue
-            why = member.why or _NO_WORD
-            if record is None:
-                self._log(logging.WARNING, f"{member.words} was lost: {why}")
-            else:
-                self._lose(record, f"{member.words} was lost: {why}")
+            self._unsettled[member.name] = member
+            what, level = ("has ended", logging.INFO) if member.leaving else ("was lost", logging.WARNING)
+            self._log(level, f"{member.words} {what}: {member.why or _NO_WORD}")
+
+    def _settle(self, record: JobRecord, member: Member) -> None:
+        """A job has ended, in order or not: make room for another one."""
+        if member.leaving:
+            self._log(logging.INFO, f"{member.words} has ended: {member.why}")
+            self._forget(record)
+            self._places.append((record.options, 0))
+        else:
+            self._lose(record, f"{member.words} was lost: {member.why or _NO_WORD}")
 
     def _lose(self, record: JobRecord, words: str) -> None:
         self._forget(record)
@@ -366,7 +276,9 @@ class Fleet:
     def _refill(self) -> None:
         """Submit again what was lost or has ended, if there is work for it."""
         now = time.monotonic()
-        if not self._places or not self._busy() or (self._refused and now - self._refused < self._timings.status):
+        if self._ended.is_set() or not self._places or not self._busy():
+            return
+        if self._refused and now - self._refused < self._timings.status:
             return
         options, generation = self._places.pop(0)
         try:

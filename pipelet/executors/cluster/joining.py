@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 
 from pipelet.errors import LauncherError
-from pipelet.executors.cluster.fleet import JobRecord, Submitter
 from pipelet.executors.cluster.options import JobOptions
 from pipelet.executors.cluster.server import SERVER_FILE
 from pipelet.executors.cluster.serverfile import ServerFile, read_server_file
+from pipelet.executors.cluster.submitter import JobRecord, Submitter
 from pipelet.executors.cluster.systems import import_dask_jobqueue
 from pipelet.storage import PrefixLock, Tree
 

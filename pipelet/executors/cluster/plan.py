@@ -35,7 +35,8 @@ class BatchPlan:
     jobs: int
     options: JobOptions | None
     timings: Timings = field(default_factory=Timings)
-    last_seconds: float = 20.0
+    #: For all that the end does but cancelling jobs, which end by themselves as well.
+    last_seconds: float = 30.0
     may_fail: bool = True
 
     def make(self, site: Site) -> Executor:

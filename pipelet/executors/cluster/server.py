@@ -60,8 +60,7 @@ class Server:
             self.file = new_server_file(self.run, self.address, security, timings)
             self.file.write(self._path)
         except BaseException:
-            with contextlib.suppress(Exception):
-                self._cluster.close(timeout=_CLOSE_SECONDS)
+            self._close_dask()
             raise
 
     def _fence(self, timings: Timings) -> Fence:
@@ -104,9 +103,7 @@ class Server:
         self._dismiss()
         self.members.close()
         lost = self.members.present()
-        for end in (self.client.close, self._cluster.close):
-            with contextlib.suppress(Exception):  # whatever is in its way, the run is over
-                end(timeout=_CLOSE_SECONDS)
+        self._close_dask()
         if lost:
             # They are not to be reached, and may run tasks until they notice: the next server must wait for that.
             names = ", ".join(member.words for member in lost)
@@ -116,6 +113,12 @@ class Server:
             return
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(self._directory, _PRESENT))
+
+    def _close_dask(self) -> None:
+        for part in (getattr(self, "client", None), self._cluster):
+            if part is not None:
+                with contextlib.suppress(Exception):  # whatever is in its way, the run is over
+                    part.close(timeout=_CLOSE_SECONDS)
 
     def _dismiss(self) -> None:
         """Have the workers end, and wait for that: then nothing of this run goes on anywhere."""

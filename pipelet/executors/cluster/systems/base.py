@@ -15,6 +15,7 @@ import signal
 import site
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +25,11 @@ from pipelet.errors import LauncherError, MissingPackageError
 from pipelet.executors.cluster.options import JobOptions
 
 #: A command of a batch system that takes longer than that hangs; one that cancels jobs is not waited for so long, since
-#: those end by themselves when there is no server.
-COMMAND_SECONDS, _CANCEL_SECONDS = 120.0, 20.0
+#: those end by themselves when there is no server, but some systems cancel one after the other.
+COMMAND_SECONDS, _CANCEL_SECONDS, _CANCEL_SECONDS_PER_JOB = 120.0, 20.0, 0.2
 _LOOK_SECONDS = 0.2
+#: So often, a second apart, jobs are asked for that could not be cancelled as it seems.
+_END_LOOKS = 3
 #: So many ids go to a command at once.
 _MOST_IDS = 500
 #: Of what a command says so many characters are shown.
@@ -91,34 +94,34 @@ def run_command(
     LauncherError
         There is no such command here.
     """
-    pipe = subprocess.PIPE
-    try:
-        process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
-    except OSError as error:
-        raise LauncherError(
-            f"{arguments[0]} can't be started ({error.strerror}): is this a host from which jobs are submitted?"
-        ) from error
     limit = COMMAND_SECONDS if seconds is None else seconds
     end = time.monotonic() + limit
-    told: str | None = given or ""
-    with process:
-        while True:
+    # Files, not pipes: what a command has started may keep its output open, and it may be slow to read its input.
+    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        told.write((given or "").encode())
+        told.seek(0)
+        try:
+            process = subprocess.Popen(arguments, stdin=told, stdout=out, stderr=err)
+        except OSError as error:
+            raise LauncherError(
+                f"{arguments[0]} can't be started ({error.strerror}): is this a host from which jobs are submitted?"
+            ) from error
+        with process:
             try:
-                out, err = process.communicate(told, timeout=_LOOK_SECONDS)
-                return Answer(process.returncode, out, err)
-            except subprocess.TimeoutExpired:
-                told = None
-                if time.monotonic() > end or (stop is not None and stop.is_set()):
-                    process.kill()
-                    # What it has started may keep its output open.
-                    for stream in (process.stdin, process.stdout, process.stderr):
-                        assert stream is not None
-                        with contextlib.suppress(OSError):
-                            stream.close()
-                    return Answer(None, "", f"no answer within {limit:.0f} s")
+                while process.poll() is None:
+                    if time.monotonic() > end or (stop is not None and stop.is_set()):
+                        process.kill()
+                        return Answer(None, "", f"no answer within {limit:.0f} s")
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(_LOOK_SECONDS)
             except BaseException:
                 process.kill()
                 raise
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+        return Answer(process.returncode, *texts)
 
 
 class System:
@@ -286,19 +289,40 @@ class System:
                 states.update(self.read_states(some, answer))
         return states
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Sequence[str]) -> dict[str, str]:
         """Cancel jobs; those that have ended are none the worse for it.
+
+        Returns
+        -------
+        dict
+            The jobs that are still there, and why.
 
         Raises
         ------
         LauncherError
-            There is no such command here, or it does not answer.
+            There is no such command here.
         """
         words = shlex.split(self.job_class().cancel_command)
+        kept: dict[str, str] = {}
         for start in range(0, len(jobs), _MOST_IDS):
-            answer = run_command([*words, *jobs[start : start + _MOST_IDS]], seconds=_CANCEL_SECONDS)
-            if answer.code is None:
-                raise LauncherError(f"{words[0]}: {answer.words}")
+            some = jobs[start : start + _MOST_IDS]
+            answer = run_command([*words, *some], seconds=_CANCEL_SECONDS + _CANCEL_SECONDS_PER_JOB * len(some))
+            if answer.code != 0:
+                # A command may fail for jobs only that have ended meanwhile.
+                left = some if answer.code is None else self._left(some)
+                kept |= dict.fromkeys(left, f"{words[0]}: {answer.words}")
+        return kept
+
+    def _left(self, jobs: Sequence[str]) -> list[str]:
+        """Those of some jobs that should end now, and have not after some seconds."""
+        left = list(jobs)
+        for _ in range(_END_LOOKS):
+            states = self.status(left)
+            left = [job for job in left if states[job] is not State.ENDED]
+            if not left:
+                break
+            time.sleep(1.0)
+        return left
 
     def _job(self, options: JobOptions, server_file: str, name: str, arguments: Sequence[str]) -> Any:
         import dask

@@ -54,12 +54,13 @@ class Local(System):
         _CHILDREN[:] = [process for process in _CHILDREN if process.poll() is None]
         return {job: State.RUNNING if _lives(job) else State.ENDED for job in jobs}
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Sequence[str]) -> dict[str, str]:
         """End the processes."""
         for job in jobs:
             if _lives(job):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(int(job.partition(":")[0]), signal.SIGTERM)
+        return {}
 
 
 #: A job hears its id, which is known when it has begun.
