@@ -181,7 +181,7 @@ def test_a_job_that_never_begins_is_told_and_cancelled(slurm: BatchSystem, proje
     with running(pipeline, 1, "slurm", submit_options=["--hold"]) as run:
         until(lambda: "is held by the batch system" in log_of(project.prefix), "the word on the held job", 60)
         (job,) = re.findall(r"submitted jobs: (\d+)", log_of(project.prefix))
-        until(lambda: run.tracker.fleet == "no worker yet, 1 jobs not begun", "the word on the job", 20)
+        until(lambda: run.tracker.fleet == "no worker, 1 jobs not begun", "the word on the job", 20)
         environment = {**ENVIRONMENT, **slurm.environment}
         add = "from pipelet.launchers import launch_slurm; from pipelet.pipeline import Pipeline; import sys; "
         add += "print(launch_slurm(Pipeline('a', code_dir='.', prefix='prefix'), 1, server=False)[0])"

@@ -55,6 +55,7 @@ def test_a_launcher_runs_a_pipeline_in_jobs(batch: BatchSystem, project: Project
     records = [task for segment in "ab" for task in pipeline.tasks(segment)]
     assert {(task.host, task.job in jobs) for task in records} == {(socket.gethostname(), True)}
     assert {worker.job for worker in t.workers} <= set(jobs)
+    assert sum(worker.ended for worker in t.workers) == len(records)
     on_record = [(task.id, task.host, task.job) for task in records]
     rebuild_db_from_disk(project.prefix, project.root / "rebuilt")
     again = project.pipeline("a -> b", {"a": range(40)}, sqlfile=project.root / "rebuilt")

@@ -88,9 +88,8 @@ class DaskExecutor(FarExecutor):
             frames = read_late(path, LATE_SECONDS)
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        report = Report(
-            frames, tuple(message["left"]), message["running"], message["trouble"], message["worker"], message["job"]
-        )
+        report = Report(**message["report"])
+        report = report._replace(frames=frames, left=tuple(report.left))
         if message["last"]:
             self._let_go(message["number"])
             self._landed(message["number"], report)
@@ -174,8 +173,9 @@ def run_on_worker(terms_path: str, topic: str, number: int, packed: bytes | str,
             with contextlib.suppress(OSError):
                 write_whole(path, report.frames)
                 frames = path
-        message = report._replace(frames=b"")._asdict() | {"frames": frames, "number": number, "last": last}
-        worker.log_event(topic, message)
+        # On their own, for Dask puts names of its own among those of a message.
+        fields = report._replace(frames=b"")._asdict()
+        worker.log_event(topic, {"number": number, "last": last, "frames": frames, "report": fields})
 
     if announced:
         tell(Report(b"", worker=POSTS.shift.name or worker.address, job=POSTS.shift.job))

@@ -122,6 +122,7 @@ class Fleet:
         self._take_gone()
         for _, _, member in self._farewells:
             self._log(logging.INFO, f"{member.words} has ended: {member.why or _NO_WORD}")
+        self._tell(self._text())  # with what was done since the last round
 
     def cancel(self) -> None:
         """Cancel the jobs that have not begun, when the server has ended; the others end by themselves."""
@@ -302,7 +303,7 @@ class Fleet:
         present = [member for member in self._members.present() if not member.leaving]
         waiting = sum(not record.joined for record in self._records.values())
         slots, hosts = sum(member.threads for member in present), len({member.host for member in present})
-        here = f"{len(present)} workers with {slots} slots on {hosts} hosts" if present else "no worker yet"
+        here = f"{len(present)} workers with {slots} slots on {hosts} hosts" if present else "no worker"
         return f"{here}, {waiting} jobs not begun" if waiting else here
 
 
