@@ -26,6 +26,11 @@ _SHOWN: Final = 60
 _IGNORED_FIELDS: Final = frozenset({"ctx", "type_comment", "type_ignores"})
 
 
+#: So many texts are remembered with what was found in them: the scripts of a pipeline are looked at again and again.
+TEXTS: Final = 256
+
+
+@lru_cache(maxsize=TEXTS)
 def code_digest(source: str, filename: str) -> str:
     """Give the fingerprint of a Python source.
 
@@ -60,6 +65,7 @@ def code_digest(source: str, filename: str) -> str:
     return hasher.hexdigest()
 
 
+@lru_cache(maxsize=TEXTS)
 def hook_calls(source: str, filename: str = "<source>") -> frozenset[str] | None:
     """Find the hooks that a source calls.
 
@@ -121,6 +127,7 @@ def called_with_names(
     return None if mentioned - called else frozenset(names)
 
 
+@lru_cache(maxsize=TEXTS)
 def imported_names(source: str, filename: str = "<source>") -> frozenset[str]:
     """Find the modules that a source imports, at its top or anywhere below.
 

@@ -23,9 +23,10 @@ import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, get_args
 
-from pipelet.core.codeprint import code_digest
+from pipelet.core.codeprint import TEXTS, code_digest
 from pipelet.core.expressions import BUILTINS, Expression, parse_expression, unknown_names
 from pipelet.errors import CodeError, DirectiveError
 
@@ -99,7 +100,11 @@ def read_directives(source: str, filename: str, parents: Sequence[str] = ()) -> 
     DirectiveError
         A directive can't be parsed.
     """
-    source = source.removeprefix("\ufeff")
+    return _read(source.removeprefix("\ufeff"), filename, tuple(parents))
+
+
+@lru_cache(maxsize=TEXTS)
+def _read(source: str, filename: str, parents: tuple[str, ...]) -> Directives:
     _check_python(source, filename)
     multiplex = None
     depends: list[tuple[str, int]] = []
