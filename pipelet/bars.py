@@ -139,7 +139,7 @@ class Bars:
                     self._class().write(text, file=self._stream)
                 else:
                     print(text, file=self._stream, flush=True)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, AttributeError) as error:
                 self._give_up(error)
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ class Bars:
                 self._give_up(error)
             self.enabled = False
 
-    def _give_up(self, error: OSError | ValueError) -> None:
+    def _give_up(self, error: Exception) -> None:
         # the terminal has gone away: the run goes on without bars
         self.enabled = False
         let_go(self._stream, error)
@@ -264,21 +264,21 @@ def _clock_text(seconds: float) -> str:
 def printer(log_level: int, bars: Display | None) -> Echo:
     """How messages are printed: beside the progress bars, if there are any."""
     def echo(level: int, message: str) -> None:
-        if not log_level or level < log_level:
+        if not log_level or level < log_level or sys.stderr is None:
             return
         if bars is not None:
             bars.write(message)
             return
         try:
             print(message, file=sys.stderr, flush=True)
-        except (OSError, ValueError) as error:
-            # Nobody may be reading any more: the run goes on.
+        except (OSError, ValueError, AttributeError) as error:
+            # Nobody may be reading any more, or a stream of the user's own can't do all: the run goes on.
             let_go(sys.stderr, error)
 
     return echo
 
 
-def let_go(stream: TextIO, error: OSError | ValueError) -> None:
+def let_go(stream: TextIO, error: Exception) -> None:
     """Send a stream nowhere from now on if nobody reads it any more.
 
     What is left in its buffer would fail again when Python ends, and give the process the exit status 120.
@@ -292,7 +292,7 @@ def let_go(stream: TextIO, error: OSError | ValueError) -> None:
     """
     if getattr(error, "errno", None) in (errno.EPIPE, errno.EIO):
         # A stream of the user's own may have no number; then it has to see to that itself.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
+        with contextlib.suppress(AttributeError, OSError, TypeError, ValueError):
             nothing = os.open(os.devnull, os.O_WRONLY)
             try:
                 os.dup2(nothing, stream.fileno())

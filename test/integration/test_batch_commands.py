@@ -232,7 +232,7 @@ def test_commands_that_hang(name: str, fakes: Fakes, monkeypatch: pytest.MonkeyP
     fakes.write(dict.fromkeys([status, command], "exec sleep 60\n"))
     begun = time.monotonic()
     assert system(name).status(["12", "13"]) == {"12": State.UNKNOWN, "13": State.UNKNOWN}
-    with pytest.raises(LauncherError, match=rf"{command} refused a job: no answer within"):
+    with pytest.raises(LauncherError, match=rf"{command} took too long: no answer within"):
         submit(name, fakes.root)
     assert time.monotonic() - begun < 30
 
@@ -255,23 +255,76 @@ def test_a_command_that_is_slow_to_read_its_input_gets_all_of_it(fakes: Fakes) -
     assert base.run_command(["slow"], text).out == text
 
 
-def test_jobs_that_can_not_be_cancelled(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_CANCEL_SECONDS", 0.3)
-    monkeypatch.setattr(base, "_CANCEL_SECONDS_PER_JOB", 0.0)
-    fakes.write({"qdel": "exec sleep 60\n"})
-    jobs = [str(number) for number in range(600)]
-    assert system("pbs").cancel(jobs) == dict.fromkeys(jobs, "qdel: no answer within 0 s"), "each part was tried"
+def test_a_command_that_ends_without_having_read_its_input(fakes: Fakes) -> None:
+    fakes.write({"hasty": "echo no; exit 3\n"})
+    answer = base.run_command(["hasty"], "line\n" * 100_000)
+    assert (answer.code, answer.out) == (3, "no\n")
 
 
-def test_a_failure_to_cancel_counts_for_jobs_that_are_still_there(
+def test_a_command_that_leaves_something_behind_that_keeps_its_output_open(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "_END_LOOKS", 1)
+    monkeypatch.setattr(base, "_LAST_WORDS_SECONDS", 1.0)
+    fakes.write({"qsub": "sleep 60 & echo $! > $FAKES/left; echo 12.host\n"})
+    begun = time.monotonic()
+    assert base.run_command(["qsub"]).out == "12.host\n"
+    assert time.monotonic() - begun < 30
+    os.kill(int((fakes.root / "left").read_text()), signal.SIGKILL)
+
+
+def test_a_wrapper_of_the_site_that_opens_its_output_anew(fakes: Fakes) -> None:
+    # What was written before would be gone, were that a file.
+    fakes.write({"qsub": "echo 12.host; echo please read the news > /dev/stdout\n"})
+    assert submit("pbs", fakes.root)[0] == "12.host"
+
+
+def test_a_command_that_hangs_ends_with_all_that_it_has_started(fakes: Fakes) -> None:
+    fakes.write({"qstat": "sleep 60 & echo $! > $FAKES/left; wait\n"})
+    assert base.run_command(["qstat"], seconds=1.0).code is None
+    until(lambda: not alive([int((fakes.root / "left").read_text())]), "the end of what it had started", 10)
+
+
+GONE = "for job in \"${@:2}\"; do echo \"qstat: Unknown Job Id $job\" >&2; done; exit 153\n"
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for long for the end of jobs."""
+    monkeypatch.setattr(base, "_CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(base, "_CANCEL_SECONDS_PER_JOB", 0.0)
+    monkeypatch.setattr(base, "_HUNG_SECONDS", 0.3)
+    monkeypatch.setattr(base, "_END_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("qstat", ["exec sleep 60\n", None], ids=["hangs", "is missing"])
+def test_jobs_that_can_not_be_cancelled(fakes: Fakes, qstat: str | None) -> None:
+    fakes.write({"qdel": "exec sleep 60\n"} | ({} if qstat is None else {"qstat": qstat}))
+    jobs = [str(number) for number in range(1600)]
+    kept = system("pbs").cancel(jobs)
+    assert list(kept) == jobs
+    assert kept["0"] == "qdel: no answer within 0 s; nor is known whether they are there"
+    asked = [[call[0], len(call)] for call in fakes.calls]
+    # each part is tried, though with less patience; and one that hangs when asked for the jobs is left then
+    assert asked == [["qdel", 501]] * 3 + [["qdel", 101]] + ([] if qstat is None else [["qstat", 502]])
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_jobs_that_have_ended_though_the_command_was_killed(fakes: Fakes) -> None:
+    fakes.write({"qdel": "exec sleep 60\n", "qstat": GONE})
+    assert system("pbs").cancel(["12.host", "13.host"]) == {}
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_failure_to_cancel_counts_for_jobs_that_are_still_there(fakes: Fakes) -> None:
+    state = "printf 'Job Id: %s.host\\n    job_state = %s\\n' "
     fakes.write({
         "qdel": "echo Unauthorized Request 13.host; exit 1\n",
-        "qstat": "printf 'Job Id: 13.host\\n    job_state = Q\\n'; echo 'qstat: Unknown Job Id 12' >&2; exit 153\n",
+        "qstat": f"{state}13 Q; {state}14 E; echo 'qstat: Unknown Job Id 12' >&2; exit 153\n",
     })
-    assert system("pbs").cancel(["12.host", "13.host"]) == {"13.host": "qdel: Unauthorized Request 13.host"}
+    kept = system("pbs").cancel(["12.host", "13.host", "14.host"])
+    assert kept == {"13.host": "qdel: Unauthorized Request 13.host"}
+    assert [call[0] for call in fakes.calls] == ["qdel", "qstat"]
 
 
 @EVERY
@@ -436,3 +489,35 @@ def test_a_run_that_no_job_was_taken_for(project: Project, fakes: Fakes) -> None
     with pytest.raises(LauncherError, match="qsub refused a job, exit status 170: qsub: Unknown queue"):
         launch_pbs(project.pipeline("a", {"a": [1]}), 2, queue="nowhere", log_level=0)
     assert not (project.prefix / ".pipelet" / "lock").exists()
+
+
+def test_what_is_done_is_on_record_before_jobs_are_cancelled(project: Project, fakes: Fakes) -> None:
+    """One job works, the other waits for its turn; and the batch system does not let go of it."""
+    waits = 'new; [ $n = 13 ] && { echo $n.host; exit; }; begin PBS'
+    fakes.write({
+        **OPENPBS, "qsub": OPENPBS["qsub"].replace("new; begin PBS", waits),
+        "qstat": "[ $1 = -f ] && printf 'Job Id: 13.host\\n    job_state = Q\\n' || echo pbs_version = 23\n",
+        "qdel": 'while [ ! -e "$FAKES/go" ]; do sleep 0.1; done; echo "qdel: not now" >&2; exit 1\n',
+    })
+    sleeping(project, 0.02, kept=5)
+    pipeline = project.pipeline("a", {"a": range(8)})
+    w, _ = launch_pbs(pipeline, 2, cpu_time="00:10:00", log_level=0, timings=Timings(lease=6, silence=9, start=30))
+    log = project.prefix / ".pipelet" / "log" / "pipelet.log"
+    try:
+        until(lambda: pipeline.status()["a"].get("done") == 5, "what does not wait for the gate", 60)
+        stopping = threading.Thread(target=w.stop)
+        stopping.start()
+        until(lambda: ["qdel", "13.host"] in fakes.calls, "the job to be cancelled", 60)
+        assert pipeline.status()["a"] == {"done": 5, "queued": 3}
+        assert "the run was stopped" in log.read_text()
+        assert not (project.prefix / ".pipelet" / "server" / "server.json").exists()
+    finally:
+        (fakes.root / "go").touch()
+    stopping.join(60)
+    assert fakes.calls.count(["qdel", "13.host"]) == 1
+    told = [line for line in log.read_text().splitlines() if "13.host" in line]
+    assert told[-1].endswith(
+        "could not be cancelled, and will end when they find no server: jobs 13.host (qdel: qdel: not now)"
+    )
+    assert len(list((project.prefix / ".pipelet" / "server" / "jobs").iterdir())) == 1
+    assert sum(task.status == "done" for task in pipeline.tasks("a")) == 5

@@ -16,7 +16,7 @@ from pipelet.executors.cluster.options import SYSTEMS, JobOptions
 from pipelet.executors.cluster.systems import State, current_job_id, import_dask_jobqueue, system
 from pipelet.executors.cluster.systems.base import Answer, job_environment
 
-PENDING, HELD, RUNNING, ENDED, UNKNOWN = State.PENDING, State.HELD, State.RUNNING, State.ENDED, State.UNKNOWN
+PENDING, HELD, RUNNING, ENDING, ENDED, UNKNOWN = State
 
 MARKS = {"pbs": "#PBS", "torque": "#PBS", "slurm": "#SBATCH", "sge": "#$", "lsf": "#BSUB", "oar": "#OAR"}
 SCRIPTED = pytest.mark.parametrize("name", MARKS)
@@ -297,7 +297,7 @@ Job Id: {job}
 
 
 @pytest.mark.parametrize(("letter", "wanted"), [
-    ("Q", PENDING), ("W", PENDING), ("T", PENDING), ("H", HELD), ("R", RUNNING), ("B", RUNNING), ("E", RUNNING),
+    ("Q", PENDING), ("W", PENDING), ("T", PENDING), ("H", HELD), ("R", RUNNING), ("B", RUNNING), ("E", ENDING),
     ("S", RUNNING), ("U", RUNNING), ("F", ENDED), ("X", ENDED), ("M", ENDED), ("C", ENDED), ("?", UNKNOWN),
 ])
 def test_states_of_pbs(letter: str, wanted: State) -> None:
@@ -350,7 +350,7 @@ def test_states_of_slurm() -> None:
     assert system("slurm").status_command(["1", "2"])[-1] == "--jobs=1,2"
     out = "1 PENDING Priority\n2 RUNNING None\n3 PENDING JobHeldUser\n4 COMPLETING None\n5 TIMEOUT TimeLimit\n6 NEW 0\n"
     found = states("slurm", list("1234567"), 0, out)
-    assert found == [PENDING, RUNNING, HELD, RUNNING, ENDED, UNKNOWN, ENDED]
+    assert found == [PENDING, RUNNING, HELD, ENDING, ENDED, UNKNOWN, ENDED]
     assert states("slurm", ["9"], 1, err="slurm_load_jobs error: Invalid job id specified\n") == [ENDED]
     unreachable = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n"
     assert states("slurm", ["9", "8"], 1, err=unreachable) == [UNKNOWN, UNKNOWN]
@@ -373,7 +373,7 @@ job-ID  prior   name       user         state submit/start at     queue         
 
 def test_states_of_grid_engine() -> None:
     found = states("sge", list("123456789"), 0, SGE)
-    assert found == [RUNNING, PENDING, HELD, HELD, RUNNING, RUNNING, RUNNING, PENDING, ENDED]
+    assert found == [RUNNING, PENDING, HELD, HELD, ENDING, RUNNING, RUNNING, PENDING, ENDED]
     assert states("sge", ["1"], 0) == [ENDED]
     gone = "error: commlib error: got select error (Connection refused)\nerror: unable to contact qmaster\n"
     assert states("sge", ["1", "2"], 1, err=gone) == [UNKNOWN, UNKNOWN]
@@ -403,5 +403,5 @@ def test_states_of_oar() -> None:
     assert system("oar").status_command(["1", "2"]) == ["oarstat", "-s", "-j", "1", "-j", "2"]
     out = "1: Waiting\n2: Running\n3: Hold\n4: Terminated\n5: Error\n6: Finishing\n7: toLaunch\n8: Suspended\n9: NA\n"
     found = states("oar", [*"123456789", "10"], 0, out)
-    assert found == [PENDING, RUNNING, HELD, ENDED, ENDED, RUNNING, PENDING, RUNNING, UNKNOWN, ENDED]
+    assert found == [PENDING, RUNNING, HELD, ENDED, ENDED, ENDING, PENDING, RUNNING, UNKNOWN, ENDED]
     assert states("oar", ["1"], 255, err="DB connection error, exiting.\n") == [UNKNOWN]

@@ -16,6 +16,7 @@ from pipelet.executors.cluster.members import Members
 from pipelet.executors.cluster.options import JobOptions
 from pipelet.executors.cluster.serverfile import Timings
 from pipelet.executors.cluster.submitter import JobRecord
+from pipelet.executors.cluster.submitter import Submitter as RealSubmitter
 from pipelet.executors.cluster.systems import State
 from pipelet.executors.cluster.systems.local import Local
 
@@ -212,3 +213,80 @@ def test_a_job_whose_record_shows_when_it_has_ended_is_replaced_as_any_other(
         fleet._tick()
     assert [record.generation for record in submitter.submitted] == [0, 0 if leaving else 1]
     assert not (Path(submitter.jobs_dir) / "melt-x.json").exists()
+
+
+def test_a_worker_that_was_cut_off_before_its_record_showed_is_not_replaced(
+    fleet: Fleet, submitter: Submitter, members: Members, said: list[str]
+) -> None:
+    added = JobRecord("melt-x", "77", "/no/log", JobOptions("local"), "run", "elsewhere", time.time())
+    members.add("tls://1", "melt-x", "node3", 1)
+    members.remove("tls://1")
+    fleet._tick()
+    members.add("tls://2", "melt-x", "node3", 1)
+    added.write(submitter.jobs_dir)
+    for _ in range(3):
+        fleet._tick()
+    assert len(submitter.submitted) == 1
+    assert (Path(submitter.jobs_dir) / "melt-x.json").exists()
+    assert [text for text in said if "melt-x" in text] == ["melt-x on node3 was lost: it is gone without a word"]
+
+
+def test_the_loss_of_a_worker_whose_record_shows_late_is_told_once(
+    fleet: Fleet, submitter: Submitter, members: Members, said: list[str]
+) -> None:
+    added = JobRecord("melt-x", "77", "/no/log", JobOptions("local"), "run", "elsewhere", time.time())
+    members.add("tls://1", "melt-x", "node3", 1)
+    members.remove("tls://1")
+    fleet._tick()
+    added.write(submitter.jobs_dir)
+    fleet._tick()
+    assert [text for text in said if "was lost" in text] == ["melt-x on node3 was lost: it is gone without a word"]
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.UNKNOWN])
+def test_jobs_that_an_earlier_server_has_left_are_hoped_for_if_they_are_known_to_wait(
+    fleet: Fleet, submitter: Submitter, said: list[str], monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    def status(system: object, jobs: list[str], stop: object) -> dict[str, State]:
+        if state is State.UNKNOWN:
+            raise LauncherError("squeue is not here")
+        return dict.fromkeys(jobs, state)
+
+    monkeypatch.setattr(Local, "status", status)
+    fleet._timings = Timings(status=1e-9)
+    old = JobRecord("melt-x", "77", "/no/log", JobOptions("local"), "before", "elsewhere", time.time())
+    old.write(submitter.jobs_dir)
+    fleet._forget(submitter.submitted[0])
+    for _ in range(3):
+        fleet._tick()
+    assert bool(fleet.hopeless) == (state is State.UNKNOWN)
+    assert said.count("the batch system does not answer: squeue is not here") == (state is State.UNKNOWN)
+
+
+def test_what_becomes_of_a_job_is_its_own_matter_whatever_another_system_calls_its_job(
+    fleet: Fleet, submitter: Submitter, members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Local, "cancel", lambda system, jobs: dict.fromkeys(jobs, "no"))
+    twin = JobRecord("melt-x", "0", "/no/log", JobOptions("slurm"), "run", "elsewhere", time.time())
+    twin.write(submitter.jobs_dir)
+    submitter.submitted[0].write(submitter.jobs_dir)
+    members.add("tls://1", "melt-x", "node3", 1)
+    fleet._tick()
+    end(fleet)
+    assert [path.stem for path in Path(submitter.jobs_dir).glob("*.json")] == ["melt-0"]
+
+
+def test_a_job_that_can_not_be_put_on_record_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[str] = []
+
+    def cancel(system: object, jobs: list[str]) -> dict[str, str]:
+        cancelled.extend(jobs)
+        return {}
+
+    monkeypatch.setattr(Local, "submit", lambda *arguments: ("77", "/no/log"))
+    monkeypatch.setattr(Local, "cancel", cancel)
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "jobs").write_text("no directory")
+    with pytest.raises(LauncherError, match="job 77 can't be put on record, and was cancelled: "):
+        RealSubmitter(str(tmp_path), "run").submit(JobOptions("local"))
+    assert cancelled == ["77"]

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import threading
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -461,13 +462,44 @@ class Unread:
         """Nothing."""
 
 
-@pytest.mark.parametrize("stream", [Unread(), None])
+class Numberless(Unread):
+    """One that has no number, and says so with nothing."""
+
+    def fileno(self) -> None:
+        """Nothing."""
+
+
+class Plain:
+    """One that can only take text."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+
+@pytest.mark.parametrize("stream", [Unread(), Numberless()])
 def test_messages_that_nobody_reads_raise_nothing_whatever_the_stream_is(
-    stream: Unread | None, monkeypatch: pytest.MonkeyPatch
+    stream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", stream)
-    if stream is None:
-        monkeypatch.setattr("sys.stdout", Unread())
     printer(1, None)(20, "melted")
-    if stream is not None:
-        Bars(stream=stream, enabled=False).write("melted")  # type: ignore[arg-type]
+    Bars(stream=stream, enabled=False).write("melted")
+
+
+def test_messages_go_also_to_a_stream_that_can_only_take_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream: Any = Plain()
+    monkeypatch.setattr("sys.stderr", stream)
+    printer(1, None)(20, "melted")
+    Bars(stream=stream, enabled=False).write("frozen")
+    assert stream.text == "melted\nfrozen\n"
+
+
+def test_messages_go_nowhere_else_where_there_is_no_stream_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream: Any = Plain()
+    monkeypatch.setattr("sys.stderr", None)
+    monkeypatch.setattr("sys.stdout", stream)
+    printer(1, None)(20, "melted")
+    assert stream.text == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import Any
@@ -40,6 +41,7 @@ class BatchExecutor(DaskExecutor):
         self._jobs = plan.jobs
         self._log = site.log
         self._fleet: Fleet | None = None
+        self._is_down = self._has_cancelled = False
         self._site = site
         self._last_word: tuple[str, list[WorkerProgress]] = "", []
         try:
@@ -50,7 +52,7 @@ class BatchExecutor(DaskExecutor):
             )
             self._fleet.begin(plan.jobs, plan.options)
         except BaseException:
-            self.close(kill=True)
+            self.close()
             raise
         self._tell(f"the server listens at {self._server.address}, no worker yet")
 
@@ -88,17 +90,22 @@ class BatchExecutor(DaskExecutor):
         super().wait(seconds)
 
     def close(self, kill: bool = False) -> None:
-        """End the server and its workers, and cancel jobs that have not begun.
+        """End the server and its workers; without ``kill`` also cancel jobs that have not begun.
 
-        In this order: where there is little time for the end, the jobs find no server, and end by themselves.
+        That is the last thing, and done once: it takes long where the batch system does not answer, and with ``kill``
+        somebody waits to record what was done. Jobs that are not cancelled find no server, and end by themselves.
         """
-        if self._fleet is not None:
-            self._fleet.stop()
-        if hasattr(self, "_flying"):
-            super().close(kill)
-            self._log(logging.INFO, f"{self._count} batches were sent")
-        self._server.close()
-        if self._fleet is not None:
+        if not self._is_down:
+            self._is_down = True
+            with contextlib.ExitStack() as steps:  # the last one first, and all of them whatever happens
+                steps.callback(self._server.close)
+                if hasattr(self, "_flying"):
+                    steps.callback(super().close, kill)
+                    self._log(logging.INFO, f"{self._count} batches were sent")
+                if self._fleet is not None:
+                    steps.callback(self._fleet.stop)
+        if not kill and not self._has_cancelled and self._fleet is not None:
+            self._has_cancelled = True
             self._fleet.cancel()
 
     def _end_posts(self) -> None:

@@ -84,6 +84,8 @@ class Fleet:
         self._asked = time.monotonic()
         self._refused = 0.0
         self._last_loss = ""
+        #: Complaints that were made once.
+        self._told: set[str] = set()
         #: Why no worker will come any more; empty if one may. Judged after each round, since in the middle of one a job
         #: may be lost and its place not be filled yet.
         self.hopeless = ""
@@ -116,13 +118,15 @@ class Fleet:
     def stop(self) -> None:
         """Submit nothing more, and watch no more."""
         self._ended.set()
-        if self._thread.is_alive():
+        began = self._thread.is_alive()
+        if began:
             self._thread.join(_STOP_SECONDS)
         self._mark_joined(self._members.present())
         self._take_gone()
         for _, _, member in self._farewells:
             self._log(logging.INFO, f"{member.words} has ended: {member.why or _NO_WORD}")
-        self._tell(self._text())  # with what was done since the last round
+        if began:
+            self._tell(self._text())  # with what was done since the last round
 
     def cancel(self) -> None:
         """Cancel the jobs that have not begun, when the server has ended; the others end by themselves."""
@@ -131,22 +135,26 @@ class Fleet:
             self._thread.join(COMMAND_SECONDS + _STOP_SECONDS)
         self._read_records()
         self._mark_joined([*self._members.take_gone(), *self._members.present()])
-        waiting = [record for record in self._records.values() if not record.joined]
-        kept: dict[str, str] = {}
-        for batch, records in _by_system(waiting):
+        everyone = list(self._records.values())
+        kept: dict[str, list[JobRecord]] = {}
+        for batch, records in _by_system(record for record in everyone if not record.joined):
             jobs = [record.job for record in records]
             try:
-                kept |= batch.cancel(jobs)
+                left = batch.cancel(jobs)
             except (LauncherError, OSError) as error:
-                kept |= dict.fromkeys(jobs, str(error))
-        for why in dict.fromkeys(kept.values()):
-            jobs = [job for job, words in kept.items() if words == why]
+                left = dict.fromkeys(jobs, str(error))
+            for record in records:
+                if record.job in left:
+                    kept.setdefault(left[record.job], []).append(record)
+        for why, records in kept.items():
+            jobs = [record.job for record in records]
             self._log(
                 logging.WARNING, f"could not be cancelled, and will end when they find no server: jobs "
                 f"{', '.join(jobs)} ({why})",
             )
-        for record in list(self._records.values()):
-            if record.job not in kept:
+        stay = {record.name for records in kept.values() for record in records}
+        for record in everyone:
+            if record.name not in stay:
                 self._forget(record)
 
     # --- the thread --------------------------------------------------------------------------------------------------
@@ -165,7 +173,8 @@ class Fleet:
         self._say_farewell()
         self._ask()
         self._refill()
-        left = self._records or self._places or self._farewells or self._members.present()
+        jobs = any(record.run == self._run or record.is_known for record in self._records.values())
+        left = jobs or self._places or self._farewells or self._members.present()
         self.hopeless = "" if left else self._last_loss or "all have ended"
         self._tell(self._text())
 
@@ -185,8 +194,9 @@ class Fleet:
                 record.joined = name in self._unrecorded
                 if record.run == self._run:
                     self._log(logging.INFO, f"job {record.job} was added from {record.host}")
-                if name in self._unsettled:
-                    self._settle(record, self._unsettled.pop(name))
+                lost = self._unsettled.pop(name, None)
+                if lost is not None and not self._is_present(name):
+                    self._settle(record, lost, told=True)
 
     def _mark_joined(self, members: Iterable[Member]) -> None:
         for member in members:
@@ -209,7 +219,7 @@ class Fleet:
         due = [item for item in self._farewells if now - item[0] >= _FAREWELL_SECONDS]
         self._farewells = [item for item in self._farewells if now - item[0] < _FAREWELL_SECONDS]
         for _, record, member in due:
-            if any(other.name == member.name for other in self._members.present()):
+            if self._is_present(member.name):
                 continue  # it was cut off, and has joined again
             if record is not None and record.name not in self._records:
                 continue  # what became of its job is known already, and its place is to be filled once
@@ -221,23 +231,28 @@ class Fleet:
             what, level = ("has ended", logging.INFO) if member.leaving else ("was lost", logging.WARNING)
             self._log(level, f"{member.words} {what}: {member.why or _NO_WORD}")
 
-    def _settle(self, record: JobRecord, member: Member) -> None:
+    def _is_present(self, name: str) -> bool:
+        return any(member.name == name for member in self._members.present())
+
+    def _settle(self, record: JobRecord, member: Member, told: bool = False) -> None:
         """A job has ended, in order or not: make room for another one."""
         if member.leaving:
-            self._log(logging.INFO, f"{member.words} has ended: {member.why}")
+            if not told:
+                self._log(logging.INFO, f"{member.words} has ended: {member.why}")
             self._forget(record)
             self._places.append((record.options, 0))
         else:
-            self._lose(record, f"{member.words} was lost: {member.why or _NO_WORD}")
+            self._lose(record, f"{member.words} was lost: {member.why or _NO_WORD}", told)
 
-    def _lose(self, record: JobRecord, words: str) -> None:
+    def _lose(self, record: JobRecord, words: str, told: bool = False) -> None:
         self._forget(record)
         text = f"{words}{_said(record.log)}"
         self._last_loss = text
         if record.run != self._run:
             return
         if record.generation < REPLACEMENTS:
-            self._log(logging.WARNING, text)
+            if not told:
+                self._log(logging.WARNING, text)
             self._places.append((record.options, record.generation + 1))
         else:
             self._log(logging.ERROR, f"{text}; {REPLACEMENTS} jobs before it were lost as well: it is not replaced")
@@ -253,7 +268,10 @@ class Fleet:
             try:
                 states = batch.status([record.job for record in records], self._ended)
             except (LauncherError, OSError) as error:
-                self._log(logging.WARNING, f"the batch system does not answer: {error}")
+                words = f"the batch system does not answer: {error}"
+                if words not in self._told:  # those that an earlier server has left may be asked for again and again
+                    self._told.add(words)
+                    self._log(logging.WARNING, words)
                 continue
             if self._ended.is_set():
                 return
@@ -265,6 +283,7 @@ class Fleet:
 
     def _look_at(self, record: JobRecord, state: State) -> None:
         age = time.time() - record.submitted
+        record.is_known = state in (State.PENDING, State.HELD, State.RUNNING)
         if state is State.ENDED:
             self._lose(record, f"job {record.job} has ended before its worker had joined")
         elif state is State.HELD and not record.warned:

@@ -6,6 +6,7 @@ another host.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -40,6 +41,7 @@ class JobRecord:
     generation: int = 0  #: how many jobs in a row were lost before it
     joined: bool = field(default=False, compare=False)
     warned: bool = field(default=False, compare=False)
+    is_known: bool = field(default=False, compare=False)  #: the batch system has said that it waits or runs
 
     def write(self, directory: str) -> None:
         """Put it down.
@@ -50,7 +52,8 @@ class JobRecord:
             That can't be done.
         """
         table = asdict(self)
-        del table["joined"], table["warned"]
+        for name in ("joined", "warned", "is_known"):
+            del table[name]
         table["options"] = self.options.as_dict()
         os.makedirs(directory, mode=0o700, exist_ok=True)
         write_whole(os.path.join(directory, f"{self.name}.json"), json.dumps(table, indent=1).encode())
@@ -101,10 +104,15 @@ class Submitter:
                 os.makedirs(directory, exist_ok=True)
             job, log = batch.submit(options, script, name, script_dir, log_dir)
             record = JobRecord(name, job, log, options, self._run, socket.gethostname(), time.time(), generation)
+        except OSError as error:
+            raise LauncherError(f"a job can't be submitted: {error}") from error
+        try:
             record.write(self.jobs_dir)
             write_job_note(self._engine_dir, name, job, options.system, record.host, record.submitted, log)
         except OSError as error:
-            raise LauncherError(f"a job can't be submitted: {error}") from error
+            with contextlib.suppress(LauncherError):
+                batch.cancel([job])
+            raise LauncherError(f"job {job} can't be put on record, and was cancelled: {error}") from error
         return record
 
     def script(self, options: JobOptions, name: str) -> str:

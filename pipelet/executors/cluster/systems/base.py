@@ -15,7 +15,6 @@ import signal
 import site
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +26,13 @@ from pipelet.executors.cluster.options import JobOptions
 #: A command of a batch system that takes longer than that hangs; one that cancels jobs is not waited for so long, since
 #: those end by themselves when there is no server, but some systems cancel one after the other.
 COMMAND_SECONDS, _CANCEL_SECONDS, _CANCEL_SECONDS_PER_JOB = 120.0, 20.0, 0.2
+#: And so long one that comes after another one that hung.
+_HUNG_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
-#: So often, a second apart, jobs are asked for that could not be cancelled as it seems.
-_END_LOOKS = 3
+#: What a command has started may keep its output open, and says nothing more of interest.
+_LAST_WORDS_SECONDS = 5.0
+#: After so many seconds jobs are asked for that could not be cancelled as it seems.
+_END_SECONDS = 2.0
 #: So many ids go to a command at once.
 _MOST_IDS = 500
 #: Of what a command says so many characters are shown.
@@ -45,6 +48,7 @@ class State(enum.Enum):
     PENDING = "pending"  #: it waits for its turn
     HELD = "held"  #: it waits until somebody lets it go
     RUNNING = "running"
+    ENDING = "ending"  #: nothing of it goes on but that the system puts it away
     ENDED = "ended"  #: it is over, or the system knows nothing of it any more
     UNKNOWN = "unknown"  #: the system did not say
 
@@ -96,32 +100,67 @@ def run_command(
     """
     limit = COMMAND_SECONDS if seconds is None else seconds
     end = time.monotonic() + limit
-    # Files, not pipes: what a command has started may keep its output open, and it may be slow to read its input.
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        told.write((given or "").encode())
-        told.seek(0)
-        try:
-            process = subprocess.Popen(arguments, stdin=told, stdout=out, stderr=err)
-        except OSError as error:
-            raise LauncherError(
-                f"{arguments[0]} can't be started ({error.strerror}): is this a host from which jobs are submitted?"
-            ) from error
-        with process:
-            try:
-                while process.poll() is None:
-                    if time.monotonic() > end or (stop is not None and stop.is_set()):
-                        process.kill()
-                        return Answer(None, "", f"no answer within {limit:.0f} s")
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(_LOOK_SECONDS)
-            except BaseException:
-                process.kill()
-                raise
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode(errors="replace"))
-        return Answer(process.returncode, *texts)
+    try:
+        # In a session of its own, so that it ends with all that it has started.
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL if given is None else subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
+        )
+    except OSError as error:
+        raise LauncherError(
+            f"{arguments[0]} can't be started ({error.strerror}): is this a host from which jobs are submitted?"
+        ) from error
+    out, err = _Hearing(process.stdout), _Hearing(process.stderr)
+    if given is not None:
+        threading.Thread(target=_say, args=(process.stdin, given.encode()), daemon=True).start()
+    try:
+        while process.poll() is None:
+            if time.monotonic() > end or (stop is not None and stop.is_set()):
+                _kill(process)
+                return Answer(None, "", f"no answer within {limit:.0f} s")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LOOK_SECONDS)
+    except BaseException:
+        _kill(process)
+        raise
+    last = time.monotonic() + _LAST_WORDS_SECONDS
+    return Answer(process.returncode, out.text(last), err.text(last))
+
+
+class _Hearing:
+    """Listens to what a command says, in a thread: it can be left when the command has ended."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._parts: list[bytes] = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        with self._stream:
+            while part := self._stream.read(1 << 16):
+                self._parts.append(part)
+
+    def text(self, end: float) -> str:
+        """All of it; what has come up to some time where that is not the end yet."""
+        self._thread.join(max(0.0, end - time.monotonic()))
+        return b"".join(self._parts).decode(errors="replace")
+
+
+def _say(stream: Any, text: bytes) -> None:
+    # It may have ended without having read all.
+    with contextlib.suppress(BrokenPipeError), stream:
+        view = memoryview(text)
+        while view:
+            view = view[stream.write(view) :]
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # One that waits for a disk or a network may not go at once, and is not waited for.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LAST_WORDS_SECONDS)
 
 
 class System:
@@ -260,11 +299,19 @@ class System:
         command = self.submit_command(job, name, log, options, path)
         answer = run_command(command, self.submit_input(script))
         if answer.code != 0:
-            status = "" if answer.code is None else f", exit status {answer.code}"
-            raise LauncherError(f"{command[0]} refused a job{status}: {answer.words} (the script is {path})")
+            if answer.code is None:
+                raise LauncherError(
+                    f"{command[0]} took too long: {answer.words}; it may have taken the job, which then ends by "
+                    f"itself (the script is {path})"
+                )
+            raise LauncherError(
+                f"{command[0]} refused a job, exit status {answer.code}: {answer.words} (the script is {path})"
+            )
         return self.job_id(answer), log
 
-    def status(self, jobs: Sequence[str], stop: threading.Event | None = None) -> dict[str, State]:
+    def status(
+        self, jobs: Sequence[str], stop: threading.Event | None = None, seconds: float | None = None
+    ) -> dict[str, State]:
         """Ask how jobs are: one command for all, but for very many.
 
         Parameters
@@ -273,20 +320,21 @@ class System:
             Their ids.
         stop
             When this is set nobody wants to know any more.
+        seconds
+            How long that may take, ``COMMAND_SECONDS`` if not given.
 
         Raises
         ------
         LauncherError
             There is no such command here.
         """
-        states: dict[str, State] = {}
+        states = dict.fromkeys(jobs, State.UNKNOWN)
         for start in range(0, len(jobs), _MOST_IDS):
             some = jobs[start : start + _MOST_IDS]
-            answer = run_command(self.status_command(some), stop=stop)
+            answer = run_command(self.status_command(some), seconds=seconds, stop=stop)
             if answer.code is None:
-                states.update(dict.fromkeys(some, State.UNKNOWN))
-            else:
-                states.update(self.read_states(some, answer))
+                break  # so would the next one
+            states.update(self.read_states(some, answer))
         return states
 
     def cancel(self, jobs: Sequence[str]) -> dict[str, str]:
@@ -295,7 +343,7 @@ class System:
         Returns
         -------
         dict
-            The jobs that are still there, and why.
+            The jobs that are still there, as far as is known, and why.
 
         Raises
         ------
@@ -303,26 +351,33 @@ class System:
             There is no such command here.
         """
         words = shlex.split(self.job_class().cancel_command)
-        kept: dict[str, str] = {}
+        failed: dict[str, str] = {}
+        hung = False
         for start in range(0, len(jobs), _MOST_IDS):
             some = jobs[start : start + _MOST_IDS]
-            answer = run_command([*words, *some], seconds=_CANCEL_SECONDS + _CANCEL_SECONDS_PER_JOB * len(some))
+            seconds = _HUNG_SECONDS if hung else _CANCEL_SECONDS + _CANCEL_SECONDS_PER_JOB * len(some)
+            answer = run_command([*words, *some], seconds=seconds)
+            hung = hung or answer.code is None
             if answer.code != 0:
-                # A command may fail for jobs only that have ended meanwhile.
-                left = some if answer.code is None else self._left(some)
-                kept |= dict.fromkeys(left, f"{words[0]}: {answer.words}")
-        return kept
+                failed |= dict.fromkeys(some, f"{words[0]}: {answer.words}")
+        return self._still_there(failed)
 
-    def _left(self, jobs: Sequence[str]) -> list[str]:
-        """Those of some jobs that should end now, and have not after some seconds."""
-        left = list(jobs)
-        for _ in range(_END_LOOKS):
-            states = self.status(left)
-            left = [job for job in left if states[job] is not State.ENDED]
-            if not left:
-                break
-            time.sleep(1.0)
-        return left
+    def _still_there(self, failed: Mapping[str, str]) -> dict[str, str]:
+        """Those of some jobs that could not be cancelled, as it seems: a command fails also for one that has ended."""
+        if not failed:
+            return {}
+        time.sleep(_END_SECONDS)
+        states: Mapping[str, State] = {}
+        with contextlib.suppress(LauncherError):
+            states = self.status(list(failed), seconds=_CANCEL_SECONDS)
+        kept = {}
+        for job, why in failed.items():
+            state = states.get(job, State.UNKNOWN)
+            if state is State.UNKNOWN:
+                kept[job] = f"{why}; nor is known whether they are there"
+            elif state not in (State.ENDED, State.ENDING):
+                kept[job] = why
+        return kept
 
     def _job(self, options: JobOptions, server_file: str, name: str, arguments: Sequence[str]) -> Any:
         import dask

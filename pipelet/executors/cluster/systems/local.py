@@ -49,7 +49,9 @@ class Local(System):
             told.write(f"{job}\n".encode())
         return job, log
 
-    def status(self, jobs: Sequence[str], stop: threading.Event | None = None) -> dict[str, State]:
+    def status(
+        self, jobs: Sequence[str], stop: threading.Event | None = None, seconds: float | None = None
+    ) -> dict[str, State]:
         """Look at the processes."""
         _CHILDREN[:] = [process for process in _CHILDREN if process.poll() is None]
         return {job: State.RUNNING if _lives(job) else State.ENDED for job in jobs}

@@ -25,7 +25,7 @@ class OAR(System):
     states: Mapping[str, State] = {
         "Waiting": State.PENDING, "toLaunch": State.PENDING, "toAckReservation": State.PENDING,
         "Launching": State.PENDING, "Hold": State.HELD, "Running": State.RUNNING, "Resuming": State.RUNNING,
-        "Suspended": State.RUNNING, "Finishing": State.RUNNING, "Terminated": State.ENDED, "Error": State.ENDED,
+        "Suspended": State.RUNNING, "Finishing": State.ENDING, "Terminated": State.ENDED, "Error": State.ENDED,
         "toError": State.ENDED,
     }
 

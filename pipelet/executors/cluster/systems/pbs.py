@@ -32,7 +32,7 @@ class PBS(System):
     #: C F X M over or elsewhere.
     states: Mapping[str, State] = {
         "Q": State.PENDING, "W": State.PENDING, "T": State.PENDING, "R": State.RUNNING, "B": State.RUNNING,
-        "E": State.RUNNING, "S": State.RUNNING, "U": State.RUNNING, "H": State.HELD, "C": State.ENDED, "F": State.ENDED,
+        "E": State.ENDING, "S": State.RUNNING, "U": State.RUNNING, "H": State.HELD, "C": State.ENDED, "F": State.ENDED,
         "X": State.ENDED, "M": State.ENDED,
     }
 

@@ -63,12 +63,14 @@ class _Letters(Mapping[str, State]):
     """What Grid Engine's letters mean, which come together: ``hqw``, ``Rr``, ``Eqw``."""
 
     def __getitem__(self, word: str) -> State:
+        if "d" in word:
+            return State.ENDING
         if "E" in word:
             return State.HELD
         # A job that runs may have an ``h`` as well, for the time after it is begun again.
         if "q" in word or "w" in word:
             return State.HELD if "h" in word else State.PENDING
-        if set(word) & set("rtRsSTNPd"):
+        if set(word) & set("rtRsSTNP"):
             return State.RUNNING
         if "z" in word:
             return State.ENDED
