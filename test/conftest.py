@@ -12,6 +12,8 @@ import pytest
 import support
 from support import MEASURE, Project
 
+from pipelet import accounts
+
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell that begins something in the background makes it deaf to Ctrl-C, which tests send to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,3 +54,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def project(tmp_path: Path) -> Project:
     """An empty code directory and a prefix that does not exist yet."""
     return Project(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have passwords cost next to nothing, but where it is tested what they cost."""
+    if request.node.get_closest_marker("dear_passwords") is None:
+        monkeypatch.setattr(accounts, "TIME_COST", 1)
+        monkeypatch.setattr(accounts, "MEMORY_COST", 64)
+        monkeypatch.setattr(accounts, "PARALLELISM", 1)

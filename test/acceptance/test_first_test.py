@@ -19,13 +19,31 @@ TITLES = ("Lancelot the Brave", "Lancelot the Pure", "Galahad the Brave", "Galah
 @pytest.fixture
 def first_test(tmp_path: Path) -> Path:
     """A copy of the pipeline, without what a run may have left beside it."""
-    copy = tmp_path / "first_test"
+    return copied(tmp_path / "first_test")
+
+
+def copied(copy: Path) -> Path:
+    """Copy the pipeline."""
     copy.mkdir()
     original = REPOSITORY / "test" / "first_test"
     for name in SOURCES:
         shutil.copy(original / name, copy)
     shutil.copytree(original / "colours", copy / "colours")
     return copy
+
+
+@pytest.fixture(scope="module")
+def once_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline with all that a first run leaves; nobody changes it."""
+    where = copied(tmp_path_factory.mktemp("once") / "first_test")
+    assert ran(where) == (8, 0, 0)
+    return where
+
+
+@pytest.fixture
+def after_a_run(once_run: Path, tmp_path: Path) -> Path:
+    """A copy of that."""
+    return Path(shutil.copytree(once_run, tmp_path / "first_test", symlinks=True))
 
 
 def run(where: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -101,34 +119,31 @@ def test_the_tree_holds_the_code_that_ran_and_what_it_needed(first_test: Path) -
     assert (melt / "melt.meta").is_file()
 
 
-def test_a_second_run_takes_everything_from_disk(first_test: Path) -> None:
-    ran(first_test)
-    before = products(first_test, "**/*.txt")
+def test_a_second_run_takes_everything_from_disk(after_a_run: Path) -> None:
+    before = products(after_a_run, "**/*.txt")
     for options in ((), ("-d",), ("-p", "2")):
-        assert ran(first_test, *options) == (0, 8, 0)
-    assert products(first_test, "**/*.txt") == before
+        assert ran(after_a_run, *options) == (0, 8, 0)
+    assert products(after_a_run, "**/*.txt") == before
 
 
-def test_one_more_knight_runs_all_but_the_qualities(first_test: Path) -> None:
-    ran(first_test)
-    before = products(first_test, MELT_RESULTS)
-    replace(first_test / "knights.py", '"Galahad"', '"Galahad", "Perceval"')
+def test_one_more_knight_runs_all_but_the_qualities(after_a_run: Path) -> None:
+    before = products(after_a_run, MELT_RESULTS)
+    replace(after_a_run / "knights.py", '"Galahad"', '"Galahad", "Perceval"')
     # the code of knights changed: it runs, with all that descends from it (6 of melt, 3 of table)
-    assert ran(first_test) == (10, 1, 0)
-    after = products(first_test, MELT_RESULTS)
+    assert ran(after_a_run) == (10, 1, 0)
+    after = products(after_a_run, MELT_RESULTS)
     assert before.items() <= after.items()
     assert sorted(text for path, (text, _) in after.items() if path not in before) == sorted(
         [*(f"{title}\n" for title in TITLES), "Perceval the Brave\n", "Perceval the Pure\n"]
     )
-    assert len(list(first_test.glob("quality_*"))) == 1
+    assert len(list(after_a_run.glob("quality_*"))) == 1
 
 
-def test_going_back_to_the_old_code_runs_nothing(first_test: Path) -> None:
-    ran(first_test)
-    replace(first_test / "knights.py", '"Galahad"', '"Galahad", "Perceval"')
-    ran(first_test)
-    replace(first_test / "knights.py", '"Galahad", "Perceval"', '"Galahad"')
-    assert ran(first_test) == (0, 8, 0)
+def test_going_back_to_the_old_code_runs_nothing(after_a_run: Path) -> None:
+    replace(after_a_run / "knights.py", '"Galahad"', '"Galahad", "Perceval"')
+    ran(after_a_run)
+    replace(after_a_run / "knights.py", '"Galahad", "Perceval"', '"Galahad"')
+    assert ran(after_a_run) == (0, 8, 0)
 
 
 @pytest.mark.parametrize(
@@ -143,27 +158,24 @@ def test_going_back_to_the_old_code_runs_nothing(first_test: Path) -> None:
         ("quality.py", "set_output(", "\n\nset_output(", 0),
     ],
 )
-def test_only_what_must_be_computed_again_is(first_test: Path, name: str, old: str, new: str, done: int) -> None:
-    ran(first_test)
-    replace(first_test / name, old, new)
-    assert ran(first_test) == (done, 8 - done, 0)
+def test_only_what_must_be_computed_again_is(after_a_run: Path, name: str, old: str, new: str, done: int) -> None:
+    replace(after_a_run / name, old, new)
+    assert ran(after_a_run) == (done, 8 - done, 0)
 
 
-def test_the_colour_of_a_figure_comes_from_the_file_that_is_depended_on(first_test: Path) -> None:
-    ran(first_test)
-    replace(first_test / "colours" / "qualities.txt", "steelblue", "navy")
-    ran(first_test)
-    texts = [path.read_text() for path in first_test.glob("knights_*/melt_*/melt.args")]
+def test_the_colour_of_a_figure_comes_from_the_file_that_is_depended_on(after_a_run: Path) -> None:
+    replace(after_a_run / "colours" / "qualities.txt", "steelblue", "navy")
+    ran(after_a_run)
+    texts = [path.read_text() for path in after_a_run.glob("knights_*/melt_*/melt.args")]
     assert sorted(("steelblue" in text, "navy" in text) for text in texts) == [(False, True), (True, False)]
 
 
-def test_a_task_whose_directory_is_gone_is_run_again_it_alone(first_test: Path) -> None:
-    ran(first_test)
-    before = products(first_test, MELT_RESULTS)
+def test_a_task_whose_directory_is_gone_is_run_again_it_alone(after_a_run: Path) -> None:
+    before = products(after_a_run, MELT_RESULTS)
     gone = next(path for path in before if "Galahad_the_Pure" in path)
-    shutil.rmtree(first_test / Path(gone).parent)
-    assert ran(first_test) == (1, 7, 0)
-    after = products(first_test, MELT_RESULTS)
+    shutil.rmtree(after_a_run / Path(gone).parent)
+    assert ran(after_a_run) == (1, 7, 0)
+    after = products(after_a_run, MELT_RESULTS)
     del before[gone]
     assert before.items() <= after.items()
     assert sorted(text for text, _ in after.values()) == sorted(f"{title}\n" for title in TITLES)

@@ -30,7 +30,8 @@ def run(
     result = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env={**environment, **(more or {})},
+        # To compile all that is installed takes longer than the tests.
+        env={**environment, "PIP_NO_COMPILE": "1", **(more or {})},
         capture_output=True,
         text=True,
         check=False,

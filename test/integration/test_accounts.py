@@ -15,6 +15,7 @@ from pipelet.errors import AccountError, DatabaseError, MissingDatabaseError, Mi
 from pipelet.statusdb import Writer
 
 argon2 = pytest.importorskip("argon2")
+pytestmark = pytest.mark.dear_passwords
 
 
 @pytest.fixture

@@ -290,7 +290,7 @@ GONE = "for job in \"${@:2}\"; do echo \"qstat: Unknown Job Id $job\" >&2; done;
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long for the end of jobs."""
-    monkeypatch.setattr(base, "_CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(base, "_CANCEL_SECONDS", 1.0)
     monkeypatch.setattr(base, "_CANCEL_SECONDS_PER_JOB", 0.0)
     monkeypatch.setattr(base, "_HUNG_SECONDS", 0.3)
     monkeypatch.setattr(base, "_END_SECONDS", 0.1)
@@ -303,7 +303,8 @@ def test_jobs_that_can_not_be_cancelled(fakes: Fakes, qstat: str | None) -> None
     jobs = [str(number) for number in range(1600)]
     kept = system("pbs").cancel(jobs)
     assert list(kept) == jobs
-    assert kept["0"] == "qdel: no answer within 0 s; nor is known whether they are there"
+    assert kept["0"] == "qdel: no answer within 1 s; nor is known whether they are there"
+    assert kept["500"] == "qdel: no answer within 0 s; nor is known whether they are there"
     asked = [[call[0], len(call)] for call in fakes.calls]
     # each part is tried, though with less patience; and one that hangs when asked for the jobs is left then
     assert asked == [["qdel", 501]] * 3 + [["qdel", 101]] + ([] if qstat is None else [["qstat", 502]])

@@ -42,7 +42,7 @@ for spec in ("first.json", "second.json"):
     open("spec.json", "w").write(open(spec).read())
     subprocess.run([sys.executable, "main.py"], check=True)
 """
-CUTS = os.environ.get("PIPELET_CUTS", "40")
+CUTS = os.environ.get("PIPELET_CUTS", "20")
 
 
 class Recorded:

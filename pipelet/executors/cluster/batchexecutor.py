@@ -41,7 +41,7 @@ class BatchExecutor(DaskExecutor):
         self._jobs = plan.jobs
         self._log = site.log
         self._fleet: Fleet | None = None
-        self._is_down = self._has_cancelled = False
+        self._is_down = False
         self._site = site
         self._last_word: tuple[str, list[WorkerProgress]] = "", []
         try:
@@ -92,7 +92,7 @@ class BatchExecutor(DaskExecutor):
     def close(self, kill: bool = False) -> None:
         """End the server and its workers; without ``kill`` also cancel jobs that have not begun.
 
-        That is the last thing, and done once: it takes long where the batch system does not answer, and with ``kill``
+        That is the last thing: it takes long where the batch system does not answer, and with ``kill``
         somebody waits to record what was done. Jobs that are not cancelled find no server, and end by themselves.
         """
         if not self._is_down:
@@ -104,8 +104,7 @@ class BatchExecutor(DaskExecutor):
                     self._log(logging.INFO, f"{self._count} batches were sent")
                 if self._fleet is not None:
                     steps.callback(self._fleet.stop)
-        if not kill and not self._has_cancelled and self._fleet is not None:
-            self._has_cancelled = True
+        if not kill and self._fleet is not None:
             self._fleet.cancel()
 
     def _end_posts(self) -> None:

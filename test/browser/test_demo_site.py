@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
-
-from support import REPOSITORY
 
 from pipelet.accounts import check_password, users
 from pipelet.core.model import Status
 from pipelet.pipeline import Pipeline
 from pipelet.statusdb import Reader
-
-# The tools are in no package that is installed.
-sys.path.append(str(REPOSITORY))
-
-from tools.demo_site import make_demo
+from tools.demo_site import Demo
 from tools.demo_site.main import PIPEDOT
 
 
-def test_demonstration_has_versions_failures_tags_and_users(tmp_path: Path) -> None:
-    demo = make_demo(tmp_path / "demo")
+def test_demonstration_has_versions_failures_tags_and_users(demo: Demo) -> None:
     with Reader.open(demo.sqlfile) as reader:
         rows = reader.instances()
         tally = reader.tally()
