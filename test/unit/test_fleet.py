@@ -276,17 +276,20 @@ def test_what_becomes_of_a_job_is_its_own_matter_whatever_another_system_calls_i
     assert [path.stem for path in Path(submitter.jobs_dir).glob("*.json")] == ["melt-0"]
 
 
-def test_a_job_that_can_not_be_put_on_record_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("left", "fate"), [({}, "was cancelled"), ({"77": "no"}, "could not be cancelled")])
+def test_a_job_that_can_not_be_put_on_record_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: dict[str, str], fate: str
+) -> None:
     cancelled: list[str] = []
 
     def cancel(system: object, jobs: list[str]) -> dict[str, str]:
         cancelled.extend(jobs)
-        return {}
+        return left
 
     monkeypatch.setattr(Local, "submit", lambda *arguments: ("77", "/no/log"))
     monkeypatch.setattr(Local, "cancel", cancel)
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "jobs").write_text("no directory")
-    with pytest.raises(LauncherError, match="job 77 can't be put on record, and was cancelled: "):
+    with pytest.raises(LauncherError, match=f"job 77 can't be put on record, and {fate}: "):
         RealSubmitter(str(tmp_path), "run").submit(JobOptions("local"))
     assert cancelled == ["77"]

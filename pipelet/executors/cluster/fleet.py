@@ -84,8 +84,8 @@ class Fleet:
         self._asked = time.monotonic()
         self._refused = 0.0
         self._last_loss = ""
-        #: Complaints that were made once.
-        self._told: set[str] = set()
+        #: What was said last of batch systems that do not answer.
+        self._complaints: dict[str, str] = {}
         #: Why no worker will come any more; empty if one may. Judged after each round, since in the middle of one a job
         #: may be lost and its place not be filled yet.
         self.hopeless = ""
@@ -269,10 +269,12 @@ class Fleet:
                 states = batch.status([record.job for record in records], self._ended)
             except (LauncherError, OSError) as error:
                 words = f"the batch system does not answer: {error}"
-                if words not in self._told:  # those that an earlier server has left may be asked for again and again
-                    self._told.add(words)
+                # Once: where an earlier server has left jobs of another system it may never do.
+                if words != self._complaints.get(batch.name):
+                    self._complaints[batch.name] = words
                     self._log(logging.WARNING, words)
                 continue
+            self._complaints.pop(batch.name, None)
             if self._ended.is_set():
                 return
             self._mark_joined(self._members.present())

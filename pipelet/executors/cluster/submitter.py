@@ -110,9 +110,10 @@ class Submitter:
             record.write(self.jobs_dir)
             write_job_note(self._engine_dir, name, job, options.system, record.host, record.submitted, log)
         except OSError as error:
+            fate = "could not be cancelled"
             with contextlib.suppress(LauncherError):
-                batch.cancel([job])
-            raise LauncherError(f"job {job} can't be put on record, and was cancelled: {error}") from error
+                fate = fate if batch.cancel([job]) else "was cancelled"
+            raise LauncherError(f"job {job} can't be put on record, and {fate}: {error}") from error
         return record
 
     def script(self, options: JobOptions, name: str) -> str:

@@ -301,8 +301,8 @@ class System:
         if answer.code != 0:
             if answer.code is None:
                 raise LauncherError(
-                    f"{command[0]} took too long: {answer.words}; it may have taken the job, which then ends by "
-                    f"itself (the script is {path})"
+                    f"{command[0]} took too long: {answer.words}; it may have taken the job all the same "
+                    f"(the script is {path})"
                 )
             raise LauncherError(
                 f"{command[0]} refused a job, exit status {answer.code}: {answer.words} (the script is {path})"
