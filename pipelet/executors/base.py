@@ -101,11 +101,11 @@ class InlineExecutor:
         """Run the first task of a batch; the others come back as not begun."""
         call, segment, begun = batch.calls[0], batch.context.segment, time.time()
         try:
-            with self._capture.streams(), _alarm(self._limits.seconds(segment), segment):
+            with self._capture.streams(), _alarm(self._limits.seconds(segment), segment) as rung:
                 result, self.error = self._bench.run(batch.context, call)
-        except TaskTimeout as error:
-            # It came while the task was being put away.
-            result, self.error = _failed(call, begun, error), error
+        except TaskTimeout:
+            # It came while the task was being put away; one before may have ended it, and says where it was.
+            result, self.error = _failed(call, begun, rung[0]), rung[0]
         future: Future[BatchResult] = Future()
         future.set_result(BatchResult((result,), tuple(call.id for call in batch.calls[1:])))
         return future
@@ -140,27 +140,30 @@ def _failed(call: TaskCall, begun: float, error: TaskTimeout) -> TaskResult:
 
 
 @contextmanager
-def _alarm(seconds: float | None, segment: str) -> Iterator[None]:
-    """Raise `TaskTimeout` in what runs longer than that."""
+def _alarm(seconds: float | None, segment: str) -> Iterator[list[TaskTimeout]]:
+    """Raise `TaskTimeout` in what runs longer than that; gives all that were raised."""
+    rung: list[TaskTimeout] = []
     if seconds is None or threading.current_thread() is not threading.main_thread():
-        yield
+        yield rung
         return
 
     over = threading.Event()
 
     def ring(number: int, frame: types.FrameType | None) -> None:
         if not over.is_set() and not _debugging():
-            raise TaskTimeout(
+            error = TaskTimeout(
                 f"the task had not ended after {seconds:g} s, the limit of segment {segment!r} "
                 "(Pipeline(..., timeout=...))"
             )
+            rung.append(error)
+            raise error
 
     before = signal.signal(signal.SIGALRM, ring)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
     begun = time.monotonic()
     try:
         try:
-            yield
+            yield rung
         finally:
             over.set()
     finally:

@@ -204,8 +204,8 @@ def test_help_shows_examples_that_are_right(usual_port: None, shell: Shell, line
     lines = [re.split("  +", text.strip())[0] for text in re.findall(rf"{command} [^\n]*", examples)]
     assert lines
     for example in lines:
-        # What goes on until Ctrl-C gets one after some seconds.
-        ended = "timeout --preserve-status --signal=INT 10 " if "--watch" in example else ""
+        # What goes on until Ctrl-C gets one after some seconds, and not its whole process group a second one.
+        ended = "timeout --foreground --preserve-status --signal=INT 10 " if "--watch" in example else ""
         typed = shell.typed(ended + example, where, given="c\n" if "--pdb" in example else "s3cret\n")
         assert typed.returncode == 0, f"{example}: {typed.stderr}"
         assert "usage:" not in typed.stderr

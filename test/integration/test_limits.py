@@ -295,6 +295,18 @@ def test_a_timeout_while_the_task_is_put_away_is_a_failure_too(
     assert pipeline.tasks("a")[0].status == "failed"
 
 
+def test_a_task_that_is_put_away_slowly_is_told_where_it_hung(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelet.executors.base._AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("pipelet.capture.TeeCapture.save", lambda *_: time.sleep(300))
+    project.write(a="import time\nprint(1)\ntime.sleep(300)\n")
+    pipeline = project.pipeline("a", timeout=1)
+    with pytest.raises(TaskTimeout):
+        project.run(pipeline)
+    assert f'File "{project.root}/a.py", line 3' in pipeline.tasks("a")[0].error
+
+
 def test_a_debugger_has_all_the_time_that_it_wants() -> None:
     import bdb
     import sys
