@@ -75,7 +75,8 @@ class BatchExecutor(DaskExecutor):
             self._site.fleet(text, workers)
 
     def _is_busy(self) -> bool:
-        return self._more
+        # A batch may have gone to Dask when its last worker was about to leave: then it waits there for another one.
+        return self._more or len(self._flying) > self._server.members.threads
 
     def wait(self, seconds: float) -> None:
         """Wait until there is a worker.
